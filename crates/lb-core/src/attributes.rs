@@ -1,0 +1,99 @@
+//! What a resolver knows about an endpoint beside its addresses.
+//!
+//! Every field has a meaning that some policy or stage acts on; what none of them knows goes into
+//! [`metadata`](Attributes::metadata). A change of attributes never costs the connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Typed attributes of one endpoint. All fields have a neutral default, so a resolver sets only what it knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Attributes {
+    /// Share of calls relative to the other endpoints, 0 to `u32::MAX`; default 1. An endpoint of weight 0 stays connected but
+    /// gets calls from weighted policies only when every endpoint has weight 0, and then all get the same.
+    pub weight: u32,
+    /// Where the endpoint is; default nowhere in particular.
+    pub locality: Locality,
+    /// Failover group, 0 is used first; default 0. Endpoints of the next group get calls only when no lower one can serve.
+    pub priority: u32,
+    /// What the endpoint can do, as free words (`"gpu"`), matched whole and case-sensitively.
+    pub capabilities: BTreeSet<Arc<str>>,
+    /// The most calls it should have in flight at once; `None` is unlimited.
+    pub capacity: Option<u32>,
+    /// What a call costs there, in any one unit, not negative and finite; `None` is unknown.
+    pub cost: Option<f64>,
+    /// What the registry says of its health.
+    pub health: RegistryHealth,
+    /// A name that stays when addresses change; used by people, by hashing policies as the position on the ring, and to pin calls.
+    pub id: Option<Arc<str>>,
+    /// The name to verify in the server's certificate and to send as `:authority`, if not the target's.
+    pub hostname: Option<Arc<str>>,
+    /// Everything else, for people and custom policies.
+    pub metadata: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            locality: Locality::default(),
+            priority: 0,
+            capabilities: BTreeSet::new(),
+            capacity: None,
+            cost: None,
+            health: RegistryHealth::Unknown,
+            id: None,
+            hostname: None,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+/// Region, zone and sub-zone, as in xDS; an empty part is unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Locality {
+    /// For example `eu-west-1`.
+    pub region: Arc<str>,
+    /// For example `eu-west-1b`.
+    pub zone: Arc<str>,
+    /// A rack, or whatever lies below a zone.
+    pub sub_zone: Arc<str>,
+}
+
+impl Locality {
+    /// A locality from its three parts; an empty part is unknown.
+    pub fn new(region: impl Into<Arc<str>>, zone: impl Into<Arc<str>>, sub_zone: impl Into<Arc<str>>) -> Self {
+        Self { region: region.into(), zone: zone.into(), sub_zone: sub_zone.into() }
+    }
+}
+
+/// Health as the registry reports it, before we have looked ourselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RegistryHealth {
+    /// The registry does not say; treated as healthy.
+    #[default]
+    Unknown,
+    /// It passes the registry's checks.
+    Healthy,
+    /// It passes with reservations; gets calls like a healthy one unless a stage says otherwise.
+    Degraded,
+    /// It finishes what it has and takes nothing new; its connection is kept.
+    Draining,
+    /// It fails the registry's checks; gets no calls.
+    Unhealthy,
+}
+
+impl RegistryHealth {
+    /// Whether new calls may go to an endpoint of this health.
+    pub fn takes_calls(self) -> bool {
+        !matches!(self, Self::Draining | Self::Unhealthy)
+    }
+}

@@ -1,0 +1,85 @@
+//! What an operator or a program may want to know as it happens.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::connectivity::ConnectivityState;
+use crate::endpoint::EndpointKey;
+
+/// Something changed in a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LbEvent {
+    /// The resolver lists a new endpoint.
+    EndpointAdded(EndpointKey),
+    /// The resolver no longer lists it; its calls finish.
+    EndpointRemoved(EndpointKey),
+    /// Its weight or other attributes changed; its connection stays.
+    EndpointUpdated(EndpointKey),
+    /// A subchannel changed state.
+    SubchannelState {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Before.
+        from: ConnectivityState,
+        /// After.
+        to: ConnectivityState,
+        /// Why, if it is bad news.
+        reason: Option<Arc<str>>,
+    },
+    /// An operator drained an endpoint or took it back.
+    Drained {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Whether it is drained now.
+        drained: bool,
+    },
+    /// The channel changed state.
+    ChannelState {
+        /// Before.
+        from: ConnectivityState,
+        /// After.
+        to: ConnectivityState,
+    },
+    /// Another policy took over.
+    PolicyChanged {
+        /// Its name.
+        policy: Arc<str>,
+    },
+    /// The resolver could not answer; the last good set stands.
+    ResolverFailed(Arc<str>),
+    /// The resolver answers again.
+    ResolverRecovered,
+    /// A service config was refused; the last good one stands.
+    ConfigRefused(Arc<str>),
+    /// A subscriber was too slow and lost this many events; told to it alone.
+    Lagged(u64),
+}
+
+/// Is told every event, in order, on the channel's own task; must not block.
+pub trait Observer: fmt::Debug + Send + Sync + 'static {
+    /// Something changed.
+    fn on_event(&self, event: &LbEvent);
+}
+
+impl fmt::Display for LbEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndpointAdded(endpoint) => write!(f, "endpoint {endpoint} added"),
+            Self::EndpointRemoved(endpoint) => write!(f, "endpoint {endpoint} removed"),
+            Self::EndpointUpdated(endpoint) => write!(f, "endpoint {endpoint} updated"),
+            Self::SubchannelState { endpoint, from, to, reason } => {
+                write!(f, "endpoint {endpoint} {from} -> {to}")?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Self::Drained { endpoint, drained: true } => write!(f, "endpoint {endpoint} drained"),
+            Self::Drained { endpoint, drained: false } => write!(f, "endpoint {endpoint} back from drain"),
+            Self::ChannelState { from, to } => write!(f, "channel {from} -> {to}"),
+            Self::PolicyChanged { policy } => write!(f, "policy {policy} took over"),
+            Self::ResolverFailed(error) => write!(f, "resolver failed, last good set stands: {error}"),
+            Self::ResolverRecovered => f.write_str("resolver answers again"),
+            Self::ConfigRefused(error) => write!(f, "service config refused: {error}"),
+            Self::Lagged(lost) => write!(f, "{lost} events lost by a slow subscriber"),
+        }
+    }
+}

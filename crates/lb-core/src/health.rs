@@ -1,0 +1,64 @@
+//! What watching an endpoint's health yields.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_core::Stream;
+
+use crate::address::Address;
+use crate::endpoint::Endpoint;
+use crate::trigger::Triggered;
+
+/// Whether an endpoint serves, as watched by ourselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServingStatus {
+    /// Nothing heard yet on this connection; the subchannel stays CONNECTING.
+    Unknown,
+    /// It serves; the subchannel is READY.
+    Serving,
+    /// It does not; the subchannel is TRANSIENT_FAILURE with this reason, and its connection is kept.
+    NotServing(Arc<str>),
+}
+
+impl fmt::Display for ServingStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("UNKNOWN"),
+            Self::Serving => f.write_str("SERVING"),
+            Self::NotServing(reason) => write!(f, "NOT_SERVING ({reason})"),
+        }
+    }
+}
+
+/// What a health check looks at: one connection of one endpoint.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HealthSubject<T> {
+    /// Carries calls to exactly this connection; not picked, not retried, not counted.
+    pub transport: T,
+    /// The endpoint it belongs to.
+    pub endpoint: Arc<Endpoint>,
+    /// The address that is connected.
+    pub address: Address,
+    /// Fires when someone asks for a check right now.
+    pub check_now: Triggered,
+}
+
+impl<T> HealthSubject<T> {
+    /// A subject from its parts.
+    pub fn new(transport: T, endpoint: Arc<Endpoint>, address: Address, check_now: Triggered) -> Self {
+        Self { transport, endpoint, address, check_now }
+    }
+}
+
+/// Statuses as they change; dropping it ends the watch. The channel starts one per connection and drops it with the connection.
+pub type HealthStream = Pin<Box<dyn Stream<Item = ServingStatus> + Send>>;
+
+/// A way to watch the health of an endpoint over a connection of type `T`.
+pub trait HealthCheck<T>: fmt::Debug + Send + Sync + 'static {
+    /// Watches until dropped. Owns its retries and their backoff; ends only when there is nothing more to say, and then the last
+    /// status stands for the life of the connection.
+    fn watch(&self, subject: HealthSubject<T>) -> HealthStream;
+}

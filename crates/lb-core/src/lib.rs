@@ -1,0 +1,39 @@
+//! The decisions of client-side gRPC load balancing, without any IO.
+//!
+//! This crate knows nothing of tokio, tonic, HTTP/2 or clocks. Everything in it is a value or a deterministic state machine:
+//! time and entropy come in as arguments, effects go out as values. The same code runs under real channels, in the policy
+//! laboratory and in tests on simulated time.
+#![forbid(unsafe_code)]
+
+mod address;
+mod attributes;
+mod backoff;
+mod connectivity;
+mod endpoint;
+mod event;
+mod health;
+mod hints;
+mod pick;
+mod policy;
+mod resolver;
+mod scratch;
+mod slot;
+mod stats;
+mod target;
+mod trigger;
+
+pub use address::{Address, AddressError, AddressFamily};
+pub use attributes::{Attributes, Locality, RegistryHealth};
+pub use connectivity::ConnectivityState;
+pub use endpoint::{Endpoint, EndpointKey, NoAddresses};
+pub use event::{LbEvent, Observer};
+pub use health::{HealthCheck, HealthStream, HealthSubject, ServingStatus};
+pub use hints::PickHints;
+pub use pick::{Always, PickArgs, PickError, PickResult, Picker, Score};
+pub use policy::{ConfigError, LbState, Plan, Policy, PolicyBuilder, Stage, SubchannelView};
+pub use resolver::{ResolveError, ResolveErrorKind, ResolveNow, Resolver, ResolverStream, ResolverUpdate, ServiceConfigUpdate};
+pub use scratch::{Scratch, Sequence, Turns};
+pub use slot::Slot;
+pub use stats::{EndpointStats, Outcome};
+pub use target::{Target, TargetError};
+pub use trigger::{Trigger, Triggered};

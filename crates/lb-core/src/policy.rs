@@ -1,0 +1,135 @@
+//! Policies: from a view of the subchannels to a picker.
+//!
+//! The channel owns the subchannels. A policy is told their states and answers with three things: which of them it wants
+//! connected, a state for the channel, and a picker. It is called on every change of the view and whenever the time it asked for
+//! has come, always by one task, and must be deterministic: same calls, same answers.
+//!
+//! A minimal policy that always uses the first READY endpoint is `examples/custom_policy.rs`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use crate::connectivity::ConnectivityState;
+use crate::endpoint::Endpoint;
+use crate::pick::Picker;
+use crate::slot::Slot;
+use crate::stats::EndpointStats;
+
+/// One subchannel as stages and policies see it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SubchannelView {
+    /// Its name in picks.
+    pub slot: Slot,
+    /// The endpoint it connects to.
+    pub endpoint: Arc<Endpoint>,
+    /// Its state, with two rules applied: after a failure it stays TRANSIENT_FAILURE until READY, and it is READY only while its
+    /// health check, if any, says so.
+    pub state: ConnectivityState,
+    /// Its share relative to the others; starts as the endpoint's weight, and stages may change it.
+    pub weight: u32,
+    /// Its counters.
+    pub stats: Arc<EndpointStats>,
+    /// Why it is in TRANSIENT_FAILURE.
+    pub error: Option<Arc<str>>,
+}
+
+impl SubchannelView {
+    /// A view of a subchannel with the weight of its endpoint.
+    pub fn new(slot: Slot, endpoint: Arc<Endpoint>, state: ConnectivityState, stats: Arc<EndpointStats>) -> Self {
+        let weight = endpoint.attributes.weight;
+        Self { slot, endpoint, state, weight, stats, error: None }
+    }
+}
+
+/// What a policy or stage asks of the channel while it looks at a view.
+///
+/// Wishes hold until the next rebuild: a subchannel no policy asks for is not reconnected when its connection ends.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Keep these connected; the channel paces attempts by their backoff.
+    pub connect: Vec<Slot>,
+    /// Close these: connections that another endpoint made superfluous.
+    pub disconnect: Vec<Slot>,
+    /// Rebuild again at this time even if nothing changes.
+    pub wake_at: Option<Instant>,
+    /// Ask the resolver to look again.
+    pub re_resolve: bool,
+    /// 64 random bits, fresh for every rebuild.
+    pub entropy: u64,
+}
+
+impl Plan {
+    /// An empty plan with these random bits.
+    pub fn new(entropy: u64) -> Self {
+        Self { entropy, ..Self::default() }
+    }
+
+    /// Asks to be called again at `at` or earlier.
+    pub fn wake_at(&mut self, at: Instant) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+}
+
+/// What a policy makes of a view.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LbState {
+    /// The state of the channel, as far as this policy is concerned.
+    pub state: ConnectivityState,
+    /// Picks until the next rebuild.
+    pub picker: Arc<dyn Picker>,
+}
+
+impl LbState {
+    /// A state and its picker. Legal pairs: READY with a picker that picks, CONNECTING and IDLE with one that queues (or connects),
+    /// TRANSIENT_FAILURE with one that fails.
+    pub fn new(state: ConnectivityState, picker: Arc<dyn Picker>) -> Self {
+        Self { state, picker }
+    }
+}
+
+/// Turns a view into a picker. Deterministic: no clock, no randomness but the plan's, no waiting, no lock.
+pub trait Policy: fmt::Debug + Send + 'static {
+    /// Looks at the view and decides.
+    fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState;
+}
+
+/// Edits the view before the policies see it: hides endpoints, changes weights.
+pub trait Stage: fmt::Debug + Send + 'static {
+    /// Edits the view.
+    fn apply(&mut self, now: Instant, view: &mut Vec<SubchannelView>, plan: &mut Plan);
+}
+
+/// Makes policies of one kind from their configuration.
+pub trait PolicyBuilder: fmt::Debug + Send + Sync + 'static {
+    /// The name in service configs, such as `round_robin`.
+    fn name(&self) -> &str;
+
+    /// A policy with this configuration. Unknown fields are ignored, wrong types and values out of range are errors (gRFC A24).
+    fn build(&self, config: &Value) -> Result<Box<dyn Policy>, ConfigError>;
+}
+
+/// A configuration that cannot be used: which field, what it holds, what it may hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}, allowed is {allowed}")]
+#[non_exhaustive]
+pub struct ConfigError {
+    /// The field, with its path from the top (`round_robin.choiceCount`).
+    pub field: String,
+    /// What was found there.
+    pub value: String,
+    /// What is allowed there.
+    pub allowed: String,
+}
+
+impl ConfigError {
+    /// An error from its three parts.
+    pub fn new(field: impl Into<String>, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
+        Self { field: field.into(), value: value.to_string(), allowed: allowed.into() }
+    }
+}
