@@ -24,6 +24,7 @@ mod trigger;
 
 pub use address::{Address, AddressError, AddressFamily};
 pub use attributes::{Attributes, Locality, RegistryHealth};
+pub use backoff::{Attempt, Backoff, BackoffConfig};
 pub use connectivity::ConnectivityState;
 pub use endpoint::{Endpoint, EndpointKey, NoAddresses};
 pub use event::{LbEvent, Observer};
@@ -35,5 +36,5 @@ pub use resolver::{ResolveError, ResolveErrorKind, ResolveNow, Resolver, Resolve
 pub use scratch::{Scratch, Sequence, Turns};
 pub use slot::Slot;
 pub use stats::{EndpointStats, Outcome};
-pub use target::{Target, TargetError};
+pub use target::{Target, TargetError, TargetErrorKind};
 pub use trigger::{Trigger, Triggered};
