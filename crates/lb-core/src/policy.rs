@@ -73,6 +73,16 @@ impl Plan {
     pub fn wake_at(&mut self, at: Instant) {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
+
+    /// Adds another plan's wishes to this one. Who wants a connection wins over who does not.
+    pub fn merge(&mut self, other: Self) {
+        self.connect.extend(other.connect);
+        self.disconnect.extend(other.disconnect);
+        self.re_resolve |= other.re_resolve;
+        if let Some(at) = other.wake_at {
+            self.wake_at(at);
+        }
+    }
 }
 
 /// What a policy makes of a view.
@@ -101,6 +111,9 @@ pub trait Policy: fmt::Debug + Send + 'static {
 
 /// Edits the view before the policies see it: hides endpoints, changes weights.
 pub trait Stage: fmt::Debug + Send + 'static {
+    /// Why an endpoint it hides is hidden, as one or two words for people (`drained`).
+    fn name(&self) -> &'static str;
+
     /// Edits the view.
     fn apply(&mut self, now: Instant, view: &mut Vec<SubchannelView>, plan: &mut Plan);
 }

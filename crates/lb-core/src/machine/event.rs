@@ -1,0 +1,157 @@
+//! What the machine is told and what it asks for.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::address::Address;
+use crate::endpoint::{Endpoint, EndpointKey};
+use crate::event::LbEvent;
+use crate::health::ServingStatus;
+use crate::policy::Policy;
+use crate::resolver::{ResolveError, ResolverUpdate};
+use crate::slot::Slot;
+use crate::snapshot::Snapshot;
+
+/// Names one connection attempt and the connection it became; never reused, so that late news of an old one is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptId(pub(super) u64);
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Something happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Somebody wants to call or to be connected; leaves IDLE.
+    ExitIdle,
+    /// The channel was idle long enough: give everything up until somebody calls.
+    EnterIdle,
+    /// The resolver's newest full set.
+    Resolved(ResolverUpdate),
+    /// The resolver could not answer.
+    ResolveFailed(ResolveError),
+    /// A picker answered `Connect`.
+    ConnectRequested(Slot),
+    /// An attempt succeeded: handshakes done and the server's SETTINGS seen.
+    Connected {
+        /// Which subchannel.
+        slot: Slot,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// Which of the endpoint's addresses answered.
+        address: Address,
+    },
+    /// An attempt failed on all its addresses.
+    ConnectFailed {
+        /// Which subchannel.
+        slot: Slot,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// For people: each address and what went wrong.
+        error: Arc<str>,
+    },
+    /// A connection takes no more calls: lost, closed, or told to go away.
+    Closed {
+        /// Which subchannel.
+        slot: Slot,
+        /// The attempt it came from.
+        attempt: AttemptId,
+        /// For people.
+        reason: Arc<str>,
+    },
+    /// News of an endpoint's health on a connection.
+    Health {
+        /// Which subchannel.
+        slot: Slot,
+        /// The attempt its connection came from.
+        attempt: AttemptId,
+        /// What the check says.
+        status: ServingStatus,
+    },
+    /// Somebody pulled a lever.
+    Command(Command),
+    /// The time of the last [`Effect::WakeAt`] has come.
+    Tick,
+    /// The channel is closed for good.
+    Shutdown,
+}
+
+/// A lever an operator or a program can pull.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Command {
+    /// Switch gracefully to this policy: the old one serves until the new one is ready or the old one is not.
+    SetPolicy(NamedPolicy),
+    /// Keep a further policy that single calls can ask for by name; replaces one of the same name.
+    AddPolicy(NamedPolicy),
+    /// Give an endpoint no new calls (`true`) or take it back (`false`). Remembered even while it is not listed.
+    Drain(EndpointKey, bool),
+    /// End every current wait between connection attempts, as if none had failed.
+    ResetBackoff,
+}
+
+/// A policy and the name calls ask for it by.
+#[derive(Debug)]
+pub struct NamedPolicy {
+    /// Its name in the service config.
+    pub name: Arc<str>,
+    /// The policy.
+    pub policy: Box<dyn Policy>,
+}
+
+impl NamedPolicy {
+    /// A policy with its name.
+    pub fn new(name: impl Into<Arc<str>>, policy: Box<dyn Policy>) -> Self {
+        Self { name: name.into(), policy }
+    }
+}
+
+/// Something to do. The machine does nothing itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Start the resolver; one is not running.
+    StartResolver,
+    /// Drop the resolver.
+    StopResolver,
+    /// Ask the resolver to look again.
+    ReResolve,
+    /// Try to connect.
+    Connect {
+        /// For which subchannel.
+        slot: Slot,
+        /// To be told back.
+        attempt: AttemptId,
+        /// The endpoint.
+        endpoint: Arc<Endpoint>,
+        /// Those of its addresses that are not waiting for their backoff, most preferred first.
+        addresses: Vec<Address>,
+        /// How long the whole attempt may take.
+        timeout: Duration,
+    },
+    /// Cancel the attempt, or close its connection gracefully: no new calls, calls in progress finish.
+    Close {
+        /// Which subchannel.
+        slot: Slot,
+        /// Which attempt.
+        attempt: AttemptId,
+    },
+    /// Watch the health of a fresh connection.
+    WatchHealth {
+        /// Which subchannel.
+        slot: Slot,
+        /// The attempt its connection came from.
+        attempt: AttemptId,
+    },
+    /// Send [`Event::Tick`] at this time; replaces the last one. `None` cancels it.
+    WakeAt(Option<Instant>),
+    /// Use this from now on.
+    Publish(Arc<Snapshot>),
+    /// Tell observers.
+    Emit(LbEvent),
+}

@@ -1,0 +1,275 @@
+//! The state machine of a channel, without IO.
+//!
+//! [`Machine`] is told [`Event`]s and answers with [`Effect`]s. It owns every decision between the resolver and the pick: which
+//! subchannels exist, when each may try to connect, what state each shows, which policy picks. It reads no clock and has no
+//! randomness but the seed it is given, so the driver of a real channel, the policy laboratory and the tests run the same code.
+//!
+//! ```text
+//!  resolver ─ Resolved ─┐                                ┌─ Connect, Close, WatchHealth ─> connections
+//!  transport ─ Connected, ConnectFailed, Closed ─┐       ├─ StartResolver, ReResolve ─> resolver
+//!  health ─ Health ─────┴─> handle() … settle() ─┴───────┼─ Publish(snapshot) ─> calls
+//!  people ─ Command ────┘   (all ready events)  (once)   └─ WakeAt, Emit
+//! ```
+//!
+//! **Two steps.** [`handle`](Machine::handle) takes one event and only changes subchannels; [`settle`](Machine::settle) then
+//! starts what may start, asks stages and policies once, and publishes if anything a call can see has changed. A driver handles
+//! all ready events before it settles, so a burst of a thousand updates costs one rebuild. A rebuild is linear in the endpoints.
+//!
+//! **Invariants.** A slot names one endpoint for ever. News of an attempt that is no longer the subchannel's own is ignored. A
+//! failing resolver never removes an endpoint. A subchannel that no policy wants is not reconnected. Nothing changes, nothing is
+//! published.
+
+mod balancer;
+mod entropy;
+mod event;
+mod publish;
+mod settle;
+mod subchannel;
+mod table;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use event::{AttemptId, Command, Effect, Event, NamedPolicy};
+
+use crate::backoff::BackoffConfig;
+use crate::event::LbEvent;
+use crate::health::ServingStatus;
+use crate::policy::Stage;
+use crate::resolver::{ResolveError, ResolverUpdate};
+use crate::slot::Slot;
+
+use balancer::Balancer;
+use entropy::Entropy;
+use publish::Published;
+use subchannel::Subchannel;
+use table::Table;
+
+/// The most endpoints one target may have; what a resolver lists beyond it is ignored and told as an event. Bounds what a hostile
+/// registry can make a client hold: about 1 KiB per endpoint before it is connected.
+pub const MAX_ENDPOINTS: usize = 100_000;
+
+/// What a machine needs to know beside its policy.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct MachineConfig {
+    /// Pacing of connection attempts, per address.
+    pub backoff: BackoffConfig,
+    /// Whether connections serve only once a health check says so.
+    pub watch_health: bool,
+    /// Custom stages, run after the built-in ones.
+    pub stages: Vec<Box<dyn Stage>>,
+    /// Where randomness starts; give every channel another one.
+    pub seed: u64,
+}
+
+impl MachineConfig {
+    /// gRPC's backoff, no health check, no custom stages.
+    pub fn new(seed: u64) -> Self {
+        Self { backoff: BackoffConfig::default(), watch_health: false, stages: Vec::new(), seed }
+    }
+}
+
+/// The decisions of one channel. See the module's essay.
+#[derive(Debug)]
+pub struct Machine {
+    backoff: BackoffConfig,
+    watch_health: bool,
+    entropy: Entropy,
+    phase: Phase,
+    resolution: Resolution,
+    table: Table,
+    balancer: Balancer,
+    attempts: u64,
+    published: Published,
+    wake_at: Option<Instant>,
+    policy_wake: Option<Instant>,
+    dirty: bool,
+    re_resolve: bool,
+    events: Vec<LbEvent>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Phase {
+    Idle,
+    Active,
+    Shutdown,
+}
+
+/// What the resolver said last.
+#[derive(Debug, Default)]
+struct Resolution {
+    /// Whether there was ever an answer since the channel left IDLE.
+    resolved: bool,
+    error: Option<ResolveError>,
+    note: Option<Arc<str>>,
+}
+
+impl Machine {
+    /// A machine in IDLE. Nothing happens before [`Event::ExitIdle`].
+    pub fn new(config: MachineConfig, policy: NamedPolicy) -> Self {
+        Self {
+            backoff: config.backoff,
+            watch_health: config.watch_health,
+            entropy: Entropy::new(config.seed),
+            phase: Phase::Idle,
+            resolution: Resolution::default(),
+            table: Table::default(),
+            balancer: Balancer::new(config.stages, policy),
+            attempts: 0,
+            published: Published::default(),
+            wake_at: None,
+            policy_wake: None,
+            dirty: true,
+            re_resolve: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Takes one event. Call [`settle`](Self::settle) after the last one that is ready.
+    pub fn handle(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Shutdown {
+            return;
+        }
+        match event {
+            Event::ExitIdle => self.exit_idle(effects),
+            Event::EnterIdle => self.enter_idle(effects),
+            Event::Resolved(update) if self.phase == Phase::Active => self.resolved(update, effects),
+            Event::ResolveFailed(error) if self.phase == Phase::Active => self.resolve_failed(error),
+            Event::Resolved(_) | Event::ResolveFailed(_) => {}
+            Event::ConnectRequested(slot) => self.connect_requested(slot),
+            Event::Connected { slot, attempt, .. } => self.connected(slot, attempt, effects),
+            Event::ConnectFailed { slot, attempt, error } => self.connect_failed(slot, attempt, error),
+            Event::Closed { slot, attempt, .. } => self.closed(slot, attempt),
+            Event::Health { slot, attempt, status } => self.health(slot, attempt, status),
+            Event::Command(command) => self.command(command),
+            Event::Tick => self.dirty |= self.policy_wake.is_some_and(|at| at <= now),
+            Event::Shutdown => self.shutdown(effects),
+        }
+    }
+
+    fn exit_idle(&mut self, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Idle {
+            self.phase = Phase::Active;
+            self.dirty = true;
+            effects.push(Effect::StartResolver);
+        }
+    }
+
+    fn enter_idle(&mut self, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Active {
+            self.phase = Phase::Idle;
+            self.give_up(effects);
+        }
+    }
+
+    fn shutdown(&mut self, effects: &mut Vec<Effect>) {
+        if self.phase == Phase::Active {
+            self.give_up(effects);
+        }
+        self.phase = Phase::Shutdown;
+        self.dirty = true;
+    }
+
+    /// Drops the resolver and every subchannel.
+    fn give_up(&mut self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::StopResolver);
+        self.resolution = Resolution::default();
+        for subchannel in self.table.clear() {
+            effects.extend(subchannel.attempt().map(|attempt| Effect::Close { slot: subchannel.slot, attempt }));
+            self.events.push(LbEvent::EndpointRemoved(subchannel.endpoint.key().clone()));
+        }
+        self.policy_wake = None;
+        self.dirty = true;
+    }
+
+    fn resolved(&mut self, mut update: ResolverUpdate, effects: &mut Vec<Effect>) {
+        self.recovered();
+        if update.endpoints.len() > MAX_ENDPOINTS {
+            let listed = update.endpoints.len();
+            update.endpoints.truncate(MAX_ENDPOINTS);
+            let message = format!("the resolver lists {listed} endpoints, the first {MAX_ENDPOINTS} are used");
+            self.events.push(LbEvent::ResolverFailed(message.into()));
+        }
+        let difference = self.table.apply(update.endpoints, &self.backoff);
+        // An answer without endpoints may be a registry's moment of confusion: look again (spec/01 §4).
+        self.re_resolve |= self.table.len() == 0;
+        self.dirty |= !difference.is_empty() || !self.resolution.resolved || self.resolution.note != update.note;
+        self.resolution.resolved = true;
+        self.resolution.note = update.note;
+        for subchannel in difference.removed {
+            effects.extend(subchannel.attempt().map(|attempt| Effect::Close { slot: subchannel.slot, attempt }));
+            self.events.push(LbEvent::EndpointRemoved(subchannel.endpoint.key().clone()));
+        }
+        self.events.extend(difference.added.into_iter().map(LbEvent::EndpointAdded));
+        self.events.extend(difference.updated.into_iter().map(LbEvent::EndpointUpdated));
+    }
+
+    fn recovered(&mut self) {
+        if self.resolution.error.take().is_some() {
+            self.events.push(LbEvent::ResolverRecovered);
+        }
+    }
+
+    fn resolve_failed(&mut self, error: ResolveError) {
+        self.events.push(LbEvent::ResolverFailed(error.to_string().into()));
+        // Only a channel that has nothing shows the error; any other keeps its last good set.
+        self.dirty |= !self.resolution.resolved;
+        self.resolution.error = Some(error);
+    }
+
+    fn connect_requested(&mut self, slot: Slot) {
+        if let Some(subchannel) = self.table.get_mut(slot) {
+            subchannel.wanted = true;
+        }
+    }
+
+    fn connected(&mut self, slot: Slot, attempt: AttemptId, effects: &mut Vec<Effect>) {
+        let Some(subchannel) = self.table.current_mut(slot, attempt) else {
+            // The endpoint went while its connection came up.
+            effects.push(Effect::Close { slot, attempt });
+            return;
+        };
+        subchannel.connected(self.watch_health);
+        self.dirty = true;
+        if self.watch_health {
+            effects.push(Effect::WatchHealth { slot, attempt });
+        }
+    }
+
+    fn connect_failed(&mut self, slot: Slot, attempt: AttemptId, error: Arc<str>) {
+        if let Some(subchannel) = self.table.current_mut(slot, attempt) {
+            subchannel.failed(error);
+            self.dirty = true;
+            self.re_resolve = true;
+        }
+    }
+
+    fn closed(&mut self, slot: Slot, attempt: AttemptId) {
+        if let Some(subchannel) = self.table.current_mut(slot, attempt) {
+            subchannel.closed(self.backoff.nominal(0));
+            self.dirty = true;
+            self.re_resolve = true;
+        }
+    }
+
+    fn health(&mut self, slot: Slot, attempt: AttemptId, status: ServingStatus) {
+        if let Some(subchannel) = self.table.current_mut(slot, attempt) {
+            subchannel.health(status);
+            self.dirty = true;
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.dirty = true;
+        match command {
+            Command::SetPolicy(policy) => self.balancer.switch(policy),
+            Command::AddPolicy(policy) => self.balancer.keep(policy),
+            Command::Drain(endpoint, drained) => {
+                self.balancer.drain.set(endpoint.clone(), drained);
+                self.events.push(LbEvent::Drained { endpoint, drained });
+            }
+            Command::ResetBackoff => self.table.iter_mut().for_each(Subchannel::reset_backoff),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Telling calls and observers what changed.
+
+use std::sync::Arc;
+
+use crate::connectivity::ConnectivityState;
+use crate::event::LbEvent;
+use crate::slot::Slot;
+use crate::snapshot::{Row, Snapshot};
+
+use super::Machine;
+use super::balancer::Outcome;
+use super::event::Effect;
+
+/// What calls and observers were told last.
+#[derive(Debug, Default)]
+pub(super) struct Published {
+    generation: u64,
+    pub(super) state: ConnectivityState,
+    /// The state each subchannel was last shown in, by slot index.
+    shown: Vec<Option<(Slot, ConnectivityState)>>,
+}
+
+impl Machine {
+    pub(super) fn publish(&mut self, outcome: Outcome, effects: &mut Vec<Effect>) {
+        self.emit_channel_state(outcome.state);
+        for row in &outcome.rows {
+            self.events.extend(self.published.note(row));
+        }
+        self.published.generation += 1;
+        effects.push(Effect::Publish(Arc::new(Snapshot {
+            generation: self.published.generation,
+            state: outcome.state,
+            pickers: outcome.pickers,
+            rows: outcome.rows,
+        })));
+    }
+}
+
+impl Published {
+    /// Remembers a subchannel's state, and says so if it is news.
+    fn note(&mut self, row: &Row) -> Option<LbEvent> {
+        let (slot, to) = (row.view.slot, row.view.state);
+        if self.shown.len() <= slot.index() {
+            self.shown.resize(slot.index() + 1, None);
+        }
+        let from = match self.shown[slot.index()].replace((slot, to)) {
+            Some((shown, state)) if shown == slot => state,
+            _ => ConnectivityState::Idle,
+        };
+        (from != to).then(|| LbEvent::SubchannelState {
+            endpoint: row.view.endpoint.key().clone(),
+            from,
+            to,
+            reason: row.view.error.clone(),
+        })
+    }
+}

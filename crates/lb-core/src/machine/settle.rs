@@ -1,0 +1,135 @@
+//! From events to effects: starting attempts, asking stages and policies, pacing.
+
+use std::mem;
+use std::time::Instant;
+
+use crate::connectivity::ConnectivityState;
+use crate::event::LbEvent;
+use crate::pick::Always;
+use crate::policy::Plan;
+use crate::slot::Slot;
+
+use super::balancer::Outcome;
+use super::event::{AttemptId, Effect};
+use super::{Machine, Phase};
+
+/// How often the policies are asked in a row while their wishes change what they see. A wish to connect shows them CONNECTING in
+/// place of IDLE, which needs a second look; a policy that keeps changing its mind gets its next look with the next event.
+const MAX_ROUNDS: usize = 4;
+
+impl Machine {
+    /// Does what the events since the last call made necessary. Calling it with nothing to do is cheap and has no effects.
+    pub fn settle(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.dirty |= self.policy_wake.is_some_and(|at| at <= now);
+        self.start_attempts(now, effects);
+        if mem::take(&mut self.dirty) {
+            let outcome = self.decide(now, effects);
+            self.publish(outcome, effects);
+        }
+        effects.extend(self.events.drain(..).map(Effect::Emit));
+        if mem::take(&mut self.re_resolve) && self.phase == Phase::Active {
+            effects.push(Effect::ReResolve);
+        }
+        self.plan_wake(now, effects);
+    }
+
+    /// Starts an attempt wherever one is wanted, none is running and the backoff is over.
+    fn start_attempts(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        for subchannel in self.table.iter_mut().filter(|subchannel| subchannel.wanted) {
+            if subchannel.next_attempt(now).is_none_or(|at| at > now) {
+                continue;
+            }
+            self.attempts += 1;
+            let (before, attempt) = (subchannel.state(), AttemptId(self.attempts));
+            let plan = subchannel.begin(now, attempt, || self.entropy.next());
+            self.dirty |= subchannel.state() != before;
+            effects.push(Effect::Connect {
+                slot: subchannel.slot,
+                attempt,
+                endpoint: subchannel.endpoint.clone(),
+                addresses: plan.addresses,
+                timeout: plan.timeout,
+            });
+        }
+    }
+
+    /// Asks stages and policies, and follows their wishes, until they see what they decided on.
+    fn decide(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Outcome {
+        let mut outcome = self.ask(now);
+        for _ in 1..MAX_ROUNDS {
+            self.follow(&outcome.plan, effects);
+            self.start_attempts(now, effects);
+            if !mem::take(&mut self.dirty) {
+                break;
+            }
+            outcome = self.ask(now);
+        }
+        self.follow(&outcome.plan, effects);
+        outcome
+    }
+
+    fn ask(&mut self, now: Instant) -> Outcome {
+        let views = self.table.iter().map(super::subchannel::Subchannel::view).collect();
+        let mut outcome = self.balancer.rebuild(now, views, self.entropy.next(), &mut self.events);
+        self.policy_wake = outcome.plan.wake_at.filter(|_| self.phase == Phase::Active);
+        self.re_resolve |= outcome.plan.re_resolve;
+        self.override_unresolved(&mut outcome);
+        outcome
+    }
+
+    /// Before the first answer, while idle and after the end it is not for the policies to say what calls see.
+    fn override_unresolved(&self, outcome: &mut Outcome) {
+        let (state, picker) = match (&self.phase, &self.resolution.error) {
+            (Phase::Idle, _) => (ConnectivityState::Idle, Always::queue()),
+            (Phase::Shutdown, _) => (ConnectivityState::Shutdown, Always::fail("the channel is closed")),
+            (Phase::Active, _) if self.resolution.resolved && self.table.len() > 0 => return,
+            (Phase::Active, None) if self.resolution.resolved => {
+                let note = self.resolution.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+                (ConnectivityState::TransientFailure, Always::fail(format!("the target resolved to no endpoints{note}")))
+            }
+            (Phase::Active, None) => (ConnectivityState::Connecting, Always::queue()),
+            (Phase::Active, Some(error)) => (ConnectivityState::TransientFailure, Always::fail(error.to_string())),
+        };
+        outcome.state = state;
+        outcome.pickers.iter_mut().for_each(|named| named.picker = picker.clone());
+    }
+
+    /// Notes who is wanted, and closes what no policy wants any more.
+    fn follow(&mut self, plan: &Plan, effects: &mut Vec<Effect>) {
+        self.table.iter_mut().for_each(|subchannel| subchannel.wanted = false);
+        for slot in &plan.connect {
+            if let Some(subchannel) = self.table.get_mut(*slot) {
+                subchannel.wanted = true;
+            }
+        }
+        for slot in &plan.disconnect {
+            self.disconnect(*slot, effects);
+        }
+    }
+
+    fn disconnect(&mut self, slot: Slot, effects: &mut Vec<Effect>) {
+        let Some(subchannel) = self.table.get_mut(slot).filter(|subchannel| !subchannel.wanted) else { return };
+        let before = subchannel.state();
+        effects.extend(subchannel.abandon().map(|attempt| Effect::Close { slot, attempt }));
+        self.dirty |= subchannel.state() != before;
+    }
+
+    /// Asks to be woken when the next attempt may start or a policy wants another look.
+    fn plan_wake(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let attempts =
+            self.table.iter().filter(|subchannel| subchannel.wanted).filter_map(|subchannel| subchannel.next_attempt(now));
+        let wake_at = attempts.chain(self.policy_wake).min();
+        if wake_at != self.wake_at {
+            self.wake_at = wake_at;
+            effects.push(Effect::WakeAt(wake_at));
+        }
+    }
+
+    /// Notes a change of the channel's state.
+    pub(super) fn emit_channel_state(&mut self, to: ConnectivityState) {
+        let from = mem::replace(&mut self.published.state, to);
+        if from != to {
+            self.events.push(LbEvent::ChannelState { from, to });
+        }
+    }
+}

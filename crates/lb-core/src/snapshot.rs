@@ -1,0 +1,57 @@
+//! What the machine publishes: everything a call needs to pick, as one immutable value.
+
+use std::sync::Arc;
+
+use crate::connectivity::ConnectivityState;
+use crate::pick::Picker;
+use crate::policy::SubchannelView;
+
+/// One generation of a channel.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Counts up by one with every publication.
+    pub generation: u64,
+    /// The state of the channel.
+    pub state: ConnectivityState,
+    /// Pickers by policy name; the first is the channel's own.
+    pub pickers: Box<[NamedPicker]>,
+    /// Every subchannel in the resolver's order, those no policy may use included.
+    pub rows: Box<[Row]>,
+}
+
+/// A policy's picker and the name calls ask for it by.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct NamedPicker {
+    /// The policy's name.
+    pub name: Arc<str>,
+    /// Its picker for this generation.
+    pub picker: Arc<dyn Picker>,
+}
+
+/// One subchannel in a snapshot.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Row {
+    /// The subchannel as the policies see it, or would see it.
+    pub view: SubchannelView,
+    /// The stage that hides it from the policies, if one does.
+    pub excluded: Option<&'static str>,
+}
+
+impl Snapshot {
+    /// The picker of the channel's own policy, or of the one asked for.
+    pub fn picker(&self, policy: Option<&str>) -> Option<&Arc<dyn Picker>> {
+        match policy {
+            None => self.pickers.first(),
+            Some(name) => self.pickers.iter().find(|candidate| *candidate.name == *name),
+        }
+        .map(|named| &named.picker)
+    }
+
+    /// The name of the channel's own policy.
+    pub fn policy(&self) -> &str {
+        self.pickers.first().map_or("", |named| &named.name)
+    }
+}
