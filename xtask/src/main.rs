@@ -1,2 +1,76 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: the one door for people and for CI. Whatever CI does, a person does with the same words.
+//!
+//! Depends on the standard library and `serde_json` alone, because every command waits for this to be built first.
+
+mod bench;
+mod ci;
+mod deny;
+mod error;
+mod examples;
+mod features;
+#[path = "../../crates/lb-testkit/src/services/location.rs"]
+mod location;
+mod msrv;
+mod report;
+mod services;
+mod shell;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use error::{Error, Result};
+use report::Report;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [all|faults|real] [-- FILTER…]   fetch what tests need and run them; `faults` and `real` run only the
+                                        integration tests whose file name begins so
+  ci                                    everything CI checks, beginning with `test`
+  services [status|fetch]               which real servers are here; get those that are missing
+  services start|stop NAME              run one by hand, with the configuration the tests use
+  bench [NAME|all] [-- ARGS…]           run the benchmark of that name (pick, update, e2e)";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<ExitCode> {
+    let (words, rest) = match args.iter().position(|arg| arg == "--") {
+        Some(at) => (&args[..at], &args[at + 1..]),
+        None => (args, &args[..0]),
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut report = Report::new();
+    match words[..] {
+        ["test"] | ["test", "all"] => test::all(&mut report, rest),
+        ["test", "faults"] => test::named(&mut report, "faults", rest),
+        ["test", "real"] => test::named(&mut report, "real", rest),
+        ["ci"] => ci::all(&mut report),
+        ["bench"] | ["bench", "all"] => bench::all(&mut report, rest),
+        ["bench", name] => bench::named(&mut report, name, rest),
+        ["services"] | ["services", "status"] => return services::status().map(|()| ExitCode::SUCCESS),
+        ["services", "fetch"] => services::fetch_all(&mut report),
+        ["services", "start", name] => return services::start(name).map(|()| ExitCode::SUCCESS),
+        ["services", "stop", name] => return services::stop(name).map(|()| ExitCode::SUCCESS),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => return Err(Error::new(format!("`{}` is not a command\n{USAGE}", args.join(" ")))),
+    }
+    Ok(report.finish())
+}
+
+/// Whether this runs in CI, where nothing may be skipped for want of something that CI is expected to have.
+fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}

@@ -157,7 +157,7 @@ impl Knot {
 
     fn launch(&mut self) -> io::Result<()> {
         let log = File::create(self.log())?;
-        let mut command = knot_files::server(&self.root, &self.dir);
+        let mut command = knot_files::program(&self.root, &self.dir, "knotd");
         self.child = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
         let deadline = Instant::now() + READY_WITHIN;
         while !answers(self.addr) {
@@ -203,7 +203,7 @@ impl Knot {
     }
 
     fn has(&self, name: &str, kind: &str) -> io::Result<bool> {
-        let output = knot_files::control(&self.root, &self.dir).args(["zone-get", ZONE, name, kind]).output()?;
+        let output = knot_files::program(&self.root, &self.dir, "knotc").args(["zone-get", ZONE, name, kind]).output()?;
         Ok(output.status.success())
     }
 
@@ -218,7 +218,7 @@ impl Knot {
 
     fn control(&self, args: &[&str]) -> io::Result<String> {
         self.running()?;
-        let output = knot_files::control(&self.root, &self.dir).args(args).stdin(Stdio::null()).output()?;
+        let output = knot_files::program(&self.root, &self.dir, "knotc").args(args).stdin(Stdio::null()).output()?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }

@@ -26,17 +26,9 @@ pub(crate) fn write_zone(dir: &Path, records: &str, serial: u32) -> io::Result<(
     fs::write(dir.join("zones/test.zone"), head + records + "\n")
 }
 
-/// The server, ready to be started; it logs to standard error and stays in the foreground.
-pub(crate) fn server(root: &Path, dir: &Path) -> Command {
-    program(root, dir, "knotd")
-}
-
-/// The control program for the server of `dir`; its arguments follow.
-pub(crate) fn control(root: &Path, dir: &Path) -> Command {
-    program(root, dir, "knotc")
-}
-
-fn program(root: &Path, dir: &Path, name: &str) -> Command {
+/// One of Knot's programs for the server of `dir`: `knotd`, which stays in the foreground and logs to standard error, or `knotc`, whose
+/// arguments follow.
+pub(crate) fn program(root: &Path, dir: &Path, name: &str) -> Command {
     let mut command = Command::new(root.join("usr/sbin").join(name));
     command.env("LD_LIBRARY_PATH", libraries(root)).arg("-c").arg(config(dir));
     command

@@ -1,0 +1,60 @@
+//! Getting a server: unpacked aside, tried, and renamed into place as the last act, so that half a fetch is never used.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
+
+use super::{Service, apt, knot_files};
+use crate::error::{Context as _, Result};
+use crate::{location, shell};
+
+/// Makes sure the server is here and starts; fetches it if it is not.
+///
+/// Two of these at once are serialised by a lock on a file, which the system releases even if its holder is killed.
+pub(super) fn ensure(service: &Service) -> Result<()> {
+    if works(service, &location::place(service.name)) {
+        return Ok(());
+    }
+    let services = location::services();
+    fs::create_dir_all(&services).context(services.display())?;
+    let lock = File::create(services.join(format!("{}.lock", service.name))).context("the lock file")?;
+    lock.lock().context("the lock file")?;
+    if works(service, &location::place(service.name)) {
+        return Ok(());
+    }
+    let work = services.join(format!("{}.partial", service.name));
+    remove(&work)?;
+    let result = fetch(service, &work);
+    remove(&work)?;
+    result
+}
+
+fn fetch(service: &Service, work: &Path) -> Result<()> {
+    let root = work.join("root");
+    fs::create_dir_all(&root).context(root.display())?;
+    for package in apt::download(service, &work.join("apt"))? {
+        shell::output(Command::new("dpkg").arg("--extract").arg(&package).arg(&root))?;
+    }
+    shell::output(&mut probe(service, &root)).context("it was fetched but does not start")?;
+    let place = location::place(service.name);
+    // Only a broken one can be in the way: a working one ended the fetch before it began.
+    remove(&place)?;
+    fs::rename(&root, &place).context(place.display())
+}
+
+fn works(service: &Service, root: &Path) -> bool {
+    root.is_dir() && shell::works(&mut probe(service, root))
+}
+
+fn probe(service: &Service, root: &Path) -> Command {
+    let mut command = Command::new(root.join(service.probe[0]));
+    command.args(&service.probe[1..]).env("LD_LIBRARY_PATH", knot_files::libraries(root));
+    command
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(path.display()),
+        _ => Ok(()),
+    }
+}

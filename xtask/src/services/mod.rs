@@ -1,0 +1,90 @@
+//! `cargo xtask services`: the real servers that tests run against.
+//!
+//! They come from the machine's own Debian mirror, unpacked below the user's cache directory. Nothing is installed, the system's package
+//! state is neither changed nor locked, and no network host is asked but the one the machine was already set up with.
+
+mod apt;
+mod fetch;
+mod hand;
+#[path = "../../../crates/lb-testkit/src/services/knot_files.rs"]
+mod knot_files;
+#[path = "../../../crates/lb-testkit/src/services/process.rs"]
+mod process;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::error::{Error, Result};
+use crate::report::{Outcome, Report};
+use crate::{in_ci, location};
+
+pub(crate) use hand::{start, stop};
+
+/// A server: where it comes from, and how to see that it works.
+pub(crate) struct Service {
+    pub(crate) name: &'static str,
+    /// What it is for, in a word or two.
+    pub(crate) serves: &'static str,
+    /// `None`: from the release this machine runs, with the dependencies it lacks. A name: from that release and without
+    /// dependencies, because they might bring that release's C library along; for static programs.
+    pub(crate) release: Option<&'static str>,
+    pub(crate) packages: &'static [&'static str],
+    /// Program (below the fetched root) and arguments that must succeed before the fetch counts.
+    pub(crate) probe: &'static [&'static str],
+    /// Prepares a directory and gives the command that runs the server at that address with it: `(root, dir, addr)`.
+    pub(crate) prepare: fn(&Path, &Path, SocketAddr) -> io::Result<Command>,
+}
+
+/// Every server the tests know.
+pub(crate) const SERVICES: &[Service] = &[Service {
+    name: "knot",
+    serves: "DNS",
+    release: None,
+    packages: &["knot"],
+    probe: &["usr/sbin/knotd", "--version"],
+    prepare: |root, dir, addr| {
+        knot_files::write(dir, addr, "greeter 1 A 127.0.0.1\n", 1)?;
+        Ok(knot_files::program(root, dir, "knotd"))
+    },
+}];
+
+/// Gets every server that is not here yet: a step each. Where one cannot be had, CI fails and everybody else reads its name.
+pub(crate) fn fetch_all(report: &mut Report) {
+    for service in SERVICES {
+        report.step(format!("service {} ({})", service.name, service.serves), || match fetch::ensure(service) {
+            Ok(()) => Ok(Outcome::Passed),
+            Err(error) if in_ci() => Err(error),
+            Err(error) => Ok(Outcome::Skipped(format!("tests that need {} will be skipped: {error}", service.name))),
+        });
+    }
+}
+
+/// Prints where each server lies and whether one started by hand is running.
+pub(crate) fn status() -> Result<()> {
+    for service in SERVICES {
+        let installed = location::installed(service.name).map_or_else(|| "not fetched".into(), |root| root.display().to_string());
+        let running = hand::running(service.name).map_or_else(String::new, |pid| format!(", running as process {pid}"));
+        println!("{} ({}): {installed}{running}", service.name, service.serves);
+    }
+    Ok(())
+}
+
+fn by_name(name: &str) -> Result<&'static Service> {
+    let names = || SERVICES.iter().map(|service| service.name).collect::<Vec<_>>().join(", ");
+    let found = SERVICES.iter().find(|service| service.name == name);
+    found.ok_or_else(|| Error::new(format!("no service is called `{name}`; there are: {}", names())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = by_name("bind").err().unwrap().to_string();
+        assert!(error.contains("bind") && error.contains("knot"), "{error}");
+        assert_eq!(by_name("knot").unwrap().name, "knot");
+    }
+}
