@@ -10,17 +10,29 @@
 //! | a network that delays, cuts, freezes | [`FaultProxy`] |
 //! | a channel's view of discovery | [`FakeResolver`] |
 //! | an address that refuses or hangs | [`ReservedPort`], [`HangingPort`] |
-#![forbid(clippy::print_stdout)]
+//! | a peer that breaks HTTP/2 | [`RawServer`] |
+//! | a server that is killed or frozen by a signal | [`EchoProcess`] |
+//! | how fast a client is | [`LightServer`], [`LightProcess`] |
+//! | that nothing is left behind, or allocated | [`count`] |
+//! | a registry | the real server, from [`services`] |
 
+pub mod count;
 mod cut;
 mod echo;
+mod light;
 pub mod pb;
 mod port;
+mod process;
 mod proxy;
 mod random;
+pub mod raw;
 mod resolver;
+pub mod services;
 
 pub use echo::{EchoControl, EchoServer, EchoServerBuilder, HealthControl, HealthFault, Latency, RequestHead, ServingStatus};
+pub use light::LightServer;
 pub use port::{HangingPort, ReservedPort};
+pub use process::{EchoProcess, LightProcess};
 pub use proxy::{Cut, Direction, Fault, FaultProxy};
+pub use raw::{Heard, RawConn, RawServer};
 pub use resolver::{FakeResolver, FakeResolverHandle};

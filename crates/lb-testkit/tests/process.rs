@@ -1,0 +1,81 @@
+//! Servers in processes of their own, the light server, and the counters.
+
+#![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{channel, request, soon, until};
+use lb_testkit::count::{self, CountingAllocator};
+use lb_testkit::pb::echo_client::EchoClient;
+use lb_testkit::{EchoProcess, LightProcess, LightServer};
+use tonic::Code;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+#[tokio::test]
+async fn killed_by_a_signal_and_back_on_the_same_port() {
+    let mut server = EchoProcess::spawn("child").await.unwrap();
+    let (addr, id) = (server.addr(), server.id());
+    let mut client = EchoClient::new(channel(server.uri()));
+    assert_eq!(soon(client.unary(request("a"))).await.unwrap().into_inner().server, "child");
+    server.kill().await.unwrap();
+    assert_eq!(soon(client.unary(request("a"))).await.unwrap_err().code(), Code::Unavailable);
+    server.restart().await.unwrap();
+    assert_eq!(server.addr(), addr);
+    assert_ne!(server.id(), id);
+    soon(async { while client.unary(request("a")).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn frozen_it_answers_nothing_until_thawed() {
+    let mut server = EchoProcess::spawn("child").await.unwrap();
+    let mut client = EchoClient::new(channel(server.uri()));
+    soon(client.unary(request("a"))).await.unwrap();
+    server.freeze().await.unwrap();
+    let mut stuck = client.clone();
+    let mut call = tokio::spawn(async move { stuck.unary(request("a")).await });
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut call).await.is_err());
+    server.thaw().await.unwrap();
+    soon(call).await.unwrap().unwrap();
+    server.tell("fail 5").await.unwrap();
+    soon(async { while client.unary(request("a")).await.err().map(|status| status.code()) != Some(Code::NotFound) {} }).await;
+}
+
+#[tokio::test]
+async fn the_light_server_echoes_in_this_process_and_in_another() {
+    let here = LightServer::start(3, 2).unwrap();
+    let there = LightProcess::spawn(2, 1).await.unwrap();
+    assert_eq!((here.addrs().len(), there.addrs().len()), (3, 2));
+    for addr in here.addrs().iter().chain(there.addrs()) {
+        let mut client = EchoClient::new(channel(format!("http://{addr}"))).max_decoding_message_size(usize::MAX);
+        for size in [0, 100, 300_000] {
+            let sent = lb_testkit::pb::EchoRequest { payload: vec![1; size].into(), ..Default::default() };
+            assert_eq!(soon(client.unary(sent.clone())).await.unwrap().into_inner().payload, sent.payload);
+        }
+    }
+}
+
+#[tokio::test]
+async fn sockets_and_tasks_are_counted() {
+    let (tasks, sockets) = (count::tasks(), count::sockets().unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    assert_eq!(count::sockets().unwrap(), sockets + 1);
+    let task = tokio::spawn(std::future::pending::<()>());
+    assert_eq!(count::tasks(), tasks + 1);
+    task.abort();
+    drop(listener);
+    until(|| count::tasks() == tasks).await;
+    assert_eq!(count::sockets().unwrap(), sockets);
+}
+
+#[test]
+fn allocations_are_counted_by_thread_and_overall() {
+    let all = count::allocations_of_all_threads();
+    let (boxed, counted) = count::allocations(|| Box::new(std::hint::black_box(1_u64)));
+    assert_eq!((*boxed, counted), (1, 1));
+    assert_eq!(count::allocations(|| std::hint::black_box(1)).1, 0);
+    assert!(count::allocations_of_all_threads() > all);
+}
