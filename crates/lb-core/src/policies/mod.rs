@@ -1,0 +1,33 @@
+//! The policies that come with the channel.
+//!
+//! | name | picks | use it when |
+//! |---|---|---|
+//! | `pick_first` | the first endpoint that answers, and stays there | the order means preference, or one connection is enough |
+//! | `round_robin` | each in turn | endpoints and calls are alike |
+//! | `random` | any | many clients, each with few calls |
+//! | `weighted_round_robin` | each in proportion to its weight | endpoints differ, and somebody knows by how much |
+//! | `least_request` | the less busy of a few at random | calls or endpoints differ, and nobody knows by how much |
+//!
+//! All but `pick_first` keep a connection to every endpoint and choose among the READY ones. An attempt that follows another one
+//! of the same call avoids the endpoints tried before while there are others.
+//!
+//! Every policy is also a plain value (`RoundRobin::default()`), made from JSON by its `from_config`, and known by its `NAME` to
+//! [`PolicyRegistry`](crate::PolicyRegistry). A policy of your own needs nothing from here: implement [`Policy`](crate::Policy).
+
+mod config;
+mod least_request;
+mod petiole;
+mod pick_first;
+mod random;
+mod round_robin;
+mod stride;
+mod weighted_round_robin;
+
+#[cfg(test)]
+mod testing;
+
+pub use least_request::LeastRequest;
+pub use pick_first::PickFirst;
+pub use random::Random;
+pub use round_robin::RoundRobin;
+pub use weighted_round_robin::WeightedRoundRobin;

@@ -1,0 +1,205 @@
+//! Which policies a channel knows by name.
+//!
+//! A registry is a value: the default one knows the built-in policies, and a channel is given another to know more. There is no
+//! global one, so that two libraries in one process cannot get in each other's way.
+//!
+//! Source: gRFC A24 (how one policy is chosen from a list).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::policies::{LeastRequest, PickFirst, Random, RoundRobin, WeightedRoundRobin};
+use crate::policy::{ConfigError, Policy, PolicyBuilder};
+
+/// The policies a channel can use, by their name in service configs. Cheap to clone.
+///
+/// ```
+/// use lb_core::PolicyRegistry;
+/// use serde_json::json;
+///
+/// let registry = PolicyRegistry::default();
+/// let (name, _policy) = registry.from_list(&json!([{"not_yet_invented": {}}, {"round_robin": {}}]))?;
+/// assert_eq!(&*name, "round_robin");
+/// # Ok::<(), lb_core::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct PolicyRegistry {
+    builders: BTreeMap<Arc<str>, Arc<dyn PolicyBuilder>>,
+}
+
+impl Default for PolicyRegistry {
+    /// The built-in policies; `least_request` is also known by its name without `_experimental`.
+    fn default() -> Self {
+        Self::empty()
+            .with(BuiltIn::arc(PickFirst::NAME, |config| Ok(Box::new(PickFirst::from_config(config)?))))
+            .with(BuiltIn::arc(RoundRobin::NAME, |config| Ok(Box::new(RoundRobin::from_config(config)?))))
+            .with(BuiltIn::arc(Random::NAME, |config| Ok(Box::new(Random::from_config(config)?))))
+            .with(BuiltIn::arc(WeightedRoundRobin::NAME, |config| Ok(Box::new(WeightedRoundRobin::from_config(config)?))))
+            .with(BuiltIn::arc(LeastRequest::NAME, |config| Ok(Box::new(LeastRequest::from_config(config)?))))
+            .with(BuiltIn::arc("least_request", |config| Ok(Box::new(LeastRequest::from_config(config)?))))
+    }
+}
+
+impl PolicyRegistry {
+    /// A registry that knows no policy.
+    pub fn empty() -> Self {
+        Self { builders: BTreeMap::new() }
+    }
+
+    /// Adds a policy; it replaces one of the same name.
+    pub fn register(&mut self, builder: Arc<dyn PolicyBuilder>) {
+        self.builders.insert(builder.name().into(), builder);
+    }
+
+    /// The same registry with one policy more; it replaces one of the same name.
+    #[must_use]
+    pub fn with(mut self, builder: Arc<dyn PolicyBuilder>) -> Self {
+        self.register(builder);
+        self
+    }
+
+    /// The names it knows, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.builders.keys().map(|name| &**name)
+    }
+
+    /// Builds the policy of this name. `null` stands for a configuration without fields.
+    ///
+    /// # Errors
+    /// The name is unknown, the configuration is no object, or the policy refuses it.
+    pub fn build(&self, name: &str, config: &Value) -> Result<Box<dyn Policy>, ConfigError> {
+        let builder = self.builders.get(name).ok_or_else(|| self.unknown("policy", format!("{name:?}")))?;
+        match config {
+            Value::Object(_) => builder.build(config),
+            Value::Null => builder.build(&Value::Object(Map::new())),
+            other => Err(ConfigError::new(name, other, "an object")),
+        }
+    }
+
+    /// Builds the first policy of a `loadBalancingConfig` list that is known. Unknown ones before it are passed over, what follows
+    /// it is not looked at.
+    ///
+    /// # Errors
+    /// It is not a list, names no known policy, or an element up to the chosen one is not an object of one name and one object; or
+    /// the chosen policy refuses its configuration: then no other one is tried.
+    pub fn from_list(&self, list: &Value) -> Result<(Arc<str>, Box<dyn Policy>), ConfigError> {
+        const FIELD: &str = "loadBalancingConfig";
+        let elements = list.as_array().ok_or_else(|| ConfigError::new(FIELD, list, "a list of {name: {…}}"))?;
+        for (index, element) in elements.iter().enumerate() {
+            let (name, config) = single(element).ok_or_else(|| {
+                ConfigError::new(format!("{FIELD}[{index}]"), element, "an object of one policy name and one object")
+            })?;
+            if self.builders.contains_key(name.as_str()) {
+                return Ok((name.as_str().into(), self.build(name, config)?));
+            }
+        }
+        Err(self.unknown(FIELD, list))
+    }
+
+    fn unknown(&self, field: &str, value: impl fmt::Display) -> ConfigError {
+        let names: Vec<&str> = self.names().collect();
+        ConfigError::new(field, value, format!("one of {}", names.join(", ")))
+    }
+}
+
+impl fmt::Debug for PolicyRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.builders.keys()).finish()
+    }
+}
+
+/// The only pair of an object with one key, if its value is an object too.
+fn single(element: &Value) -> Option<(&String, &Value)> {
+    let object = element.as_object().filter(|object| object.len() == 1)?;
+    object.iter().next().filter(|(_, config)| config.is_object())
+}
+
+/// A policy that comes with the crate.
+#[derive(Debug)]
+struct BuiltIn {
+    name: &'static str,
+    build: fn(&Value) -> Result<Box<dyn Policy>, ConfigError>,
+}
+
+impl BuiltIn {
+    fn arc(name: &'static str, build: fn(&Value) -> Result<Box<dyn Policy>, ConfigError>) -> Arc<dyn PolicyBuilder> {
+        Arc::new(Self { name, build })
+    }
+}
+
+impl PolicyBuilder for BuiltIn {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn build(&self, config: &Value) -> Result<Box<dyn Policy>, ConfigError> {
+        (self.build)(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn chosen(list: Value) -> Result<String, ConfigError> {
+        PolicyRegistry::default().from_list(&list).map(|(name, _)| name.to_string())
+    }
+
+    #[test]
+    fn every_built_in_policy_builds_without_fields() {
+        let registry = PolicyRegistry::default();
+        let names: Vec<&str> = registry.names().collect();
+        assert_eq!(
+            names,
+            ["least_request", "least_request_experimental", "pick_first", "random", "round_robin", "weighted_round_robin"]
+        );
+        for name in names {
+            assert!(registry.build(name, &json!({})).is_ok() && registry.build(name, &Value::Null).is_ok(), "{name}");
+            assert!(registry.build(name, &json!([])).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_first_known_one_is_chosen() {
+        assert_eq!(chosen(json!([{"unknown": {}}, {"round_robin": {}}, {"pick_first": {}}])).unwrap(), "round_robin");
+        assert_eq!(chosen(json!([{"least_request": {"choiceCount": 3, "new": true}}, "anything"])).unwrap(), "least_request");
+    }
+
+    #[test]
+    fn lists_that_are_refused() {
+        for (list, field) in [
+            (json!([{"unknown": {}}, {"other": {}}]), "loadBalancingConfig"),
+            (json!([]), "loadBalancingConfig"),
+            (json!({"round_robin": {}}), "loadBalancingConfig"),
+            (json!("round_robin"), "loadBalancingConfig"),
+            (json!([{"round_robin": {}, "pick_first": {}}]), "loadBalancingConfig[0]"),
+            (json!([{}, {"round_robin": {}}]), "loadBalancingConfig[0]"),
+            (json!([{"round_robin": "string"}]), "loadBalancingConfig[0]"),
+            (json!([{"unknown": null}, {"round_robin": {}}]), "loadBalancingConfig[0]"),
+            (json!([{"unknown": {}}, 5]), "loadBalancingConfig[1]"),
+            (json!([{"least_request": {"choiceCount": 1}}, {"round_robin": {}}]), "least_request_experimental.choiceCount"),
+            (json!([{"pick_first": {"shuffleAddressList": 1}}, {"round_robin": {}}]), "pick_first.shuffleAddressList"),
+        ] {
+            assert_eq!(chosen(list.clone()).unwrap_err().field, field, "{list}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_what_is_known() {
+        let error = PolicyRegistry::default().build("round_robbin", &json!({})).unwrap_err().to_string();
+        assert!(error.starts_with("policy is \"round_robbin\", allowed is one of least_request, "), "{error}");
+    }
+
+    #[test]
+    fn a_registered_policy_replaces_one_of_its_name() {
+        let refusing = BuiltIn::arc("random", |_| Err(ConfigError::new("random", "anything", "nothing")));
+        let registry = PolicyRegistry::default().with(refusing);
+        assert_eq!(registry.build("random", &json!({})).unwrap_err().field, "random");
+        assert!(PolicyRegistry::empty().from_list(&json!([{"random": {}}])).is_err());
+    }
+}
