@@ -39,7 +39,7 @@ pub(crate) fn check(report: &mut Report) {
 fn deny(program: &PathBuf) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace::root()).stdin(std::process::Stdio::null());
-    command.args(["--log-level", "error", "--all-features"]);
+    command.args(["--log-level=error", "--all-features"]);
     command
 }
 

@@ -27,7 +27,8 @@ usage: cargo xtask COMMAND
 
   test [all|faults|real] [-- FILTER…]   fetch what tests need and run them; `faults` and `real` run only the
                                         integration tests whose file name begins so
-  ci                                    everything CI checks, beginning with `test`
+  ci [WORD]                             everything CI checks, beginning with `test`; or only the steps whose name
+                                        contains WORD
   services [status|fetch]               which real servers are here; get those that are missing
   services start|stop NAME              run one by hand, with the configuration the tests use
   bench [NAME|all] [-- ARGS…]           run the benchmark of that name (pick, update, e2e)";
@@ -55,6 +56,10 @@ fn run(args: &[String]) -> Result<ExitCode> {
         ["test", "faults"] => test::named(&mut report, "faults", rest),
         ["test", "real"] => test::named(&mut report, "real", rest),
         ["ci"] => ci::all(&mut report),
+        ["ci", word] => {
+            report = Report::only(word);
+            ci::all(&mut report);
+        }
         ["bench"] | ["bench", "all"] => bench::all(&mut report, rest),
         ["bench", name] => bench::named(&mut report, name, rest),
         ["services"] | ["services", "status"] => return services::status().map(|()| ExitCode::SUCCESS),

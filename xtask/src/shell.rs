@@ -84,9 +84,10 @@ fn announce(command: &Command) {
     println!("    $ {} {}", file_name(command), args.join(" "));
 }
 
-/// Program and first argument: enough to tell which one failed, without a screenful of feature names.
+/// Program and subcommand: enough to tell which one failed, without a screenful of feature names.
 fn name(command: &Command) -> String {
-    let first = command.get_args().next().map(|arg| arg.to_string_lossy().into_owned()).unwrap_or_default();
+    let words = command.get_args().map(|arg| arg.to_string_lossy().into_owned());
+    let first = words.into_iter().find(|word| !word.starts_with('-')).unwrap_or_default();
     format!("`{}`", format!("{} {first}", file_name(command)).trim())
 }
 
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn a_program_that_fails_is_named_with_its_last_words() {
         let error = output(Command::new("sh").args(["-c", "echo because >&2; exit 3"])).unwrap_err().to_string();
-        assert!(error.contains("sh -c") && error.contains('3') && error.contains("because"), "{error}");
+        assert!(error.contains("`sh ") && error.contains('3') && error.contains("because"), "{error}");
     }
 
     #[test]
