@@ -24,7 +24,7 @@ mod stride;
 mod weighted_round_robin;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use least_request::LeastRequest;
 pub use pick_first::PickFirst;

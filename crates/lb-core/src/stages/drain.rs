@@ -42,3 +42,27 @@ impl Stage for DrainStage {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policies::testing::{ready, slot, start};
+
+    fn visible(stage: &mut DrainStage) -> (Vec<crate::Slot>, Plan) {
+        let (mut view, mut plan) = (ready(3), Plan::default());
+        stage.apply(start(), &mut view, &mut plan);
+        (view.iter().map(|row| row.slot).collect(), plan)
+    }
+
+    #[test]
+    fn a_drained_endpoint_is_hidden_and_kept_connected_until_it_is_back() {
+        let mut stage = DrainStage::default();
+        let key = ready(3)[1].endpoint.key().clone();
+        stage.set(key.clone(), true);
+        stage.set(EndpointKey::from("10.9.9.9:1"), true);
+        let (slots, plan) = visible(&mut stage);
+        assert_eq!((slots, plan.connect, plan.disconnect), (vec![slot(0), slot(2)], vec![slot(1)], vec![]));
+        stage.set(key, false);
+        assert_eq!(visible(&mut stage).0, [slot(0), slot(1), slot(2)]);
+    }
+}

@@ -1,7 +1,16 @@
 //! Stages: what edits the view before the policies see it.
+//!
+//! A stage hides endpoints or changes their weights; it never closes a connection by that alone, so that an endpoint which comes
+//! back into view takes calls at once. Stages run in order, each over what the ones before it left, and keep that order of
+//! endpoints.
+//!
+//! [`DrainStage`] and [`RegistryHealthStage`] say who may take calls at all and come first; [`PriorityStage`] chooses a group
+//! among those.
 
 mod drain;
+mod priority;
 mod registry_health;
 
 pub use drain::DrainStage;
+pub use priority::PriorityStage;
 pub use registry_health::RegistryHealthStage;
