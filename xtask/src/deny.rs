@@ -1,6 +1,6 @@
 //! cargo-deny: licences, sources, duplicate and banned packages, and known vulnerabilities where their list can be had.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,27 +16,29 @@ const FETCH_WITHIN: Duration = Duration::from_secs(60);
 
 /// Two steps: what needs only the lock file, and what needs the list of vulnerabilities.
 pub(crate) fn check(report: &mut Report) {
-    let mut program = None;
     report.step("cargo-deny: bans, licences, sources", || {
-        let found = match program_or_install() {
-            Ok(found) => found,
-            Err(error) if in_ci() => return Err(error),
-            Err(error) => return Ok(Outcome::Skipped(error.to_string())),
-        };
-        let result = shell::run(deny(&found).args(["check", "bans", "licenses", "sources"]));
-        program = Some(found);
-        result.map(|()| Outcome::Passed)
+        with_program(|program| shell::run(deny(program).args(["check", "bans", "licenses", "sources"])).map(|()| Outcome::Passed))
     });
-    let Some(program) = program else { return };
     report.step("cargo-deny: advisories", || {
-        if let Err(error) = shell::run_within(deny(&program).args(["fetch", "db"]), FETCH_WITHIN) {
-            return Ok(Outcome::Skipped(format!("the advisory database cannot be fetched here: {error}")));
-        }
-        shell::run(deny(&program).args(["check", "advisories"])).map(|()| Outcome::Passed)
+        with_program(|program| {
+            if let Err(error) = shell::run_within(deny(program).args(["fetch", "db"]), FETCH_WITHIN) {
+                return Ok(Outcome::Skipped(format!("the advisory database cannot be fetched here: {error}")));
+            }
+            shell::run(deny(program).args(["check", "advisories"])).map(|()| Outcome::Passed)
+        })
     });
 }
 
-fn deny(program: &PathBuf) -> Command {
+/// Where cargo-deny cannot be had, CI fails and everybody else reads so.
+fn with_program(check: impl FnOnce(&Path) -> Result<Outcome>) -> Result<Outcome> {
+    match program_or_install() {
+        Ok(program) => check(&program),
+        Err(error) if in_ci() => Err(error),
+        Err(error) => Ok(Outcome::Skipped(error.to_string())),
+    }
+}
+
+fn deny(program: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(workspace::root()).stdin(std::process::Stdio::null());
     command.args(["--log-level=error", "--all-features"]);
