@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::Service;
 use crate::error::{Context as _, Error, Result};
@@ -105,12 +105,9 @@ Debug::NoLocking "true";
 }
 
 fn apt(dir: &Path) -> Command {
+    let config = dir.join("apt.conf");
     let mut command = Command::new("apt-get");
-    command
-        .arg("--config-file")
-        .arg(dir.join("apt.conf"))
-        .stdin(std::process::Stdio::null())
-        .env("DEBIAN_FRONTEND", "noninteractive");
+    command.arg(format!("--config-file={}", config.display())).stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }
 

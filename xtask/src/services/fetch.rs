@@ -22,11 +22,24 @@ pub(super) fn ensure(service: &Service) -> Result<()> {
     if works(service, &location::place(service.name)) {
         return Ok(());
     }
-    let work = services.join(format!("{}.partial", service.name));
-    remove(&work)?;
-    let result = fetch(service, &work);
-    remove(&work)?;
+    clear(&services, service.name);
+    let result = fetch(service, &services.join(format!("{}{}", partial(service.name), std::process::id())));
+    clear(&services, service.name);
     result
+}
+
+/// What a fetch's own directory is called, but for the process id at its end. Each has its own: an `apt-get` may outlive a killed fetch.
+fn partial(name: &str) -> String {
+    format!("{name}.partial-")
+}
+
+/// Removes what fetches left that were killed; whoever holds the lock is the only one at work. What cannot be removed is in nobody's way.
+fn clear(services: &Path, name: &str) {
+    for entry in fs::read_dir(services).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&partial(name)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn fetch(service: &Service, work: &Path) -> Result<()> {
