@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::connectivity::ConnectivityState;
-use crate::pick::Picker;
+use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
 
 /// One generation of a channel.
@@ -41,6 +41,12 @@ pub struct Row {
 }
 
 impl Snapshot {
+    /// Generation 0: IDLE, nothing known. What a channel shows until its machine has published for the first time.
+    pub fn initial() -> Self {
+        let picker = NamedPicker { name: "".into(), picker: Always::queue() };
+        Self { generation: 0, state: ConnectivityState::Idle, pickers: [picker].into(), rows: Box::default() }
+    }
+
     /// The picker of the channel's own policy, or of the one asked for.
     pub fn picker(&self, policy: Option<&str>) -> Option<&Arc<dyn Picker>> {
         match policy {

@@ -12,6 +12,7 @@ pub struct EndpointStats {
     in_flight: AtomicU32,
     succeeded: AtomicU64,
     failed: AtomicU64,
+    cancelled: AtomicU64,
 }
 
 impl EndpointStats {
@@ -28,7 +29,7 @@ impl EndpointStats {
         match outcome {
             Outcome::Success => self.succeeded.fetch_add(1, Ordering::Relaxed),
             Outcome::Failure => self.failed.fetch_add(1, Ordering::Relaxed),
-            Outcome::Cancelled => 0,
+            Outcome::Cancelled => self.cancelled.fetch_add(1, Ordering::Relaxed),
         };
     }
 
@@ -41,6 +42,11 @@ impl EndpointStats {
     /// Calls that ended with status OK.
     pub fn succeeded(&self) -> u64 {
         self.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// Calls the caller gave up before they ended.
+    pub fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     /// Calls that ended with any other status, or none.

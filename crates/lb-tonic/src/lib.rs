@@ -1,1 +1,41 @@
-//! lb-tonic
+//! A tonic channel that balances.
+//!
+//! [`LbChannel`] takes a target, resolves it, keeps a connection to each endpoint, and picks one for every call on the caller's
+//! own task. It plugs into any tonic generated client in place of tonic's channel.
+//!
+//! | where | what |
+//! |---|---|
+//! | [`LbChannelBuilder`] | everything that can be chosen |
+//! | [`PickOptions`] | what one call wishes, through an interceptor or its extensions |
+//! | [`PickedEndpoint`] | where a call went, in its response's extensions |
+//! | [`CallError`] | why a call failed, behind its status |
+#![forbid(unsafe_code)]
+
+mod builder;
+mod call;
+mod channel;
+mod connection_service;
+mod deadline;
+mod driver;
+mod endpoints;
+mod error;
+mod events;
+mod options;
+mod picked;
+mod policy_choice;
+mod resolvers;
+mod shared;
+mod snapshot;
+mod transport;
+
+pub use builder::LbChannelBuilder;
+pub use call::{Call, ResponseBody};
+pub use channel::LbChannel;
+pub use connection_service::ConnectionService;
+pub use endpoints::EndpointInfo;
+pub use error::{BuildError, CallError, WaitingFor};
+pub use events::Events;
+pub use options::PickOptions;
+pub use picked::PickedEndpoint;
+pub use policy_choice::PolicyChoice;
+pub use resolvers::ResolverRegistry;

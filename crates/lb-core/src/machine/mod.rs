@@ -260,7 +260,8 @@ impl Machine {
         }
     }
 
-    fn command(&mut self, command: Command) {
+    /// Follows a command; the same as handling [`Event::Command`], for use before the machine runs.
+    pub fn command(&mut self, command: Command) {
         self.dirty = true;
         match command {
             Command::SetPolicy(policy) => self.balancer.switch(policy),

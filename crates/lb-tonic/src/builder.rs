@@ -1,0 +1,290 @@
+//! Making a channel.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use lb_core::machine::{Command, MachineConfig};
+use lb_core::{BackoffConfig, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage};
+use lb_transport::{Connector, H2Connector, TransportConfig};
+use tokio::runtime;
+use tonic::body::Body;
+use tower_service::Service;
+
+use crate::channel::LbChannel;
+use crate::connection_service::ConnectionService;
+use crate::driver::{Connections, ConnectorSettings, Driver, Idle, Source};
+use crate::error::BuildError;
+use crate::policy_choice::PolicyChoice;
+use crate::resolvers::ResolverRegistry;
+use crate::shared::{CallConfig, Handle, Shared};
+use crate::snapshot::ChannelSnapshot;
+use crate::transport::{AnyConnector, Boxed, Direct};
+
+/// How long a channel without calls keeps its connections (gRFC A62).
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Collects what a channel shall be. Every setting has a default; only the target is needed.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), lb_tonic::BuildError> {
+/// use std::time::Duration;
+/// use lb_tonic::LbChannel;
+///
+/// let channel = LbChannel::builder("static:///10.0.0.1:50051,10.0.0.2:50051")
+///     .policy("least_request")
+///     .timeout(Duration::from_secs(5))
+///     .connect(Duration::from_secs(10))
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct LbChannelBuilder {
+    target: String,
+    resolvers: ResolverRegistry,
+    policies: PolicyRegistry,
+    policy: PolicyChoice,
+    further: Vec<PolicyChoice>,
+    stages: Vec<Box<dyn Stage>>,
+    transport: TransportConfig,
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    tls: Option<lb_transport::ClientTls>,
+    connector: Option<Arc<dyn AnyConnector>>,
+    health: Option<Arc<dyn HealthCheck<ConnectionService>>>,
+    authority: Option<String>,
+    backoff: BackoffConfig,
+    connect_timeout: Option<Duration>,
+    idle_timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    wait_for_ready: bool,
+    max_request: Option<usize>,
+    max_response: Option<usize>,
+    observers: Vec<Arc<dyn Observer>>,
+    seed: Option<u64>,
+}
+
+impl LbChannelBuilder {
+    pub(crate) fn new(target: String) -> Self {
+        Self {
+            target,
+            resolvers: ResolverRegistry::default(),
+            policies: PolicyRegistry::default(),
+            policy: "round_robin".into(),
+            further: Vec::new(),
+            stages: Vec::new(),
+            transport: TransportConfig::new(),
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            tls: None,
+            connector: None,
+            health: None,
+            authority: None,
+            backoff: BackoffConfig::default(),
+            connect_timeout: None,
+            idle_timeout: Some(IDLE_TIMEOUT),
+            timeout: None,
+            wait_for_ready: false,
+            max_request: None,
+            max_response: None,
+            observers: Vec::new(),
+            seed: None,
+        }
+    }
+
+    /// The policy that picks; default `round_robin` (gRPC's own default is `pick_first`, which does not balance).
+    pub fn policy(mut self, policy: impl Into<PolicyChoice>) -> Self {
+        self.policy = policy.into();
+        self
+    }
+
+    /// A further policy that single calls can ask for with [`PickOptions::policy`](crate::PickOptions::policy).
+    pub fn further_policy(mut self, policy: impl Into<PolicyChoice>) -> Self {
+        self.further.push(policy.into());
+        self
+    }
+
+    /// Makes a policy of your own known by its name, in place of a built-in one of that name.
+    pub fn register_policy(mut self, builder: impl PolicyBuilder) -> Self {
+        self.policies.register(Arc::new(builder));
+        self
+    }
+
+    /// Makes a resolver known by its schemes, in place of those that served them.
+    pub fn resolver(mut self, resolver: impl Resolver) -> Self {
+        self.resolvers.register(Arc::new(resolver));
+        self
+    }
+
+    /// A stage that edits the view after the built-in ones.
+    pub fn stage(mut self, stage: impl Stage) -> Self {
+        self.stages.push(Box::new(stage));
+        self
+    }
+
+    /// Options of connections: keepalive, windows, pool, user agent and more.
+    pub fn transport(mut self, config: TransportConfig) -> Self {
+        self.transport = config;
+        self
+    }
+
+    /// What requests say in `user-agent`; default `evenkeel/` and the version.
+    pub fn user_agent(mut self, value: HeaderValue) -> Self {
+        self.transport = self.transport.user_agent(value);
+        self
+    }
+
+    /// Speaks TLS. The name to verify is the target's authority unless the endpoint or the options say otherwise.
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    pub fn tls(mut self, tls: lb_transport::ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Makes connections in another way than the built-in `h2` transport; transport and TLS options do not apply then.
+    pub fn connector<C>(mut self, connector: C) -> Self
+    where
+        C: Connector,
+        C::Transport: Service<http::Request<Body>, Response = http::Response<Body>>,
+        <C::Transport as Service<http::Request<Body>>>::Future: Send + 'static,
+        <C::Transport as Service<http::Request<Body>>>::Error: Into<lb_transport::BoxError>,
+    {
+        self.connector = Some(Arc::new(Boxed(connector)));
+        self
+    }
+
+    /// Checks the health of endpoints in another way.
+    pub fn health(mut self, check: impl HealthCheck<ConnectionService>) -> Self {
+        self.health = Some(Arc::new(check));
+        self
+    }
+
+    /// The `:authority` of calls and the name to verify, in place of the target's.
+    pub fn authority(mut self, authority: impl Into<String>) -> Self {
+        self.authority = Some(authority.into());
+        self
+    }
+
+    /// Pacing of connection attempts; default gRPC's.
+    pub fn backoff(mut self, backoff: BackoffConfig) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How long one attempt to connect may take, over all addresses and handshakes; default 20 s, at most 24 h.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a channel without calls keeps its connections and its resolver; default 30 min, `None` for ever.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = timeout.into();
+        self
+    }
+
+    /// How long a call may take, waiting and body included, if it does not say itself; where both do the earlier counts.
+    /// Default none.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether calls that do not say themselves wait while no endpoint is reachable; default no.
+    pub fn wait_for_ready(mut self, wait: bool) -> Self {
+        self.wait_for_ready = wait;
+        self
+    }
+
+    /// The largest request message in bytes; a larger one fails with RESOURCE_EXHAUSTED before it is sent. Default unlimited.
+    pub fn max_request_message(mut self, bytes: usize) -> Self {
+        self.max_request = Some(bytes);
+        self
+    }
+
+    /// The largest response message in bytes; a larger one fails with RESOURCE_EXHAUSTED as it begins. Default unlimited here,
+    /// and 4 MiB in tonic's generated clients.
+    pub fn max_response_message(mut self, bytes: usize) -> Self {
+        self.max_response = Some(bytes);
+        self
+    }
+
+    /// Is told every event on the channel's own task.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Arc::new(observer));
+        self
+    }
+
+    /// Where randomness starts, for reproducible runs; default random.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Builds the channel without waiting for anything. It is IDLE until the first call or [`LbChannel::exit_idle`]. Must be
+    /// called within a tokio runtime, on which the channel's own task then runs.
+    pub fn build(self) -> Result<LbChannel, BuildError> {
+        let runtime = runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let (resolver, target) = self.resolvers.find(&self.target)?;
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
+        let authority = self.authority.or_else(|| resolver.authority(&target)).unwrap_or_else(|| target.default_authority());
+        let connector = match self.connector {
+            Some(connector) => connector,
+            None => {
+                let connector = H2Connector::new(self.transport)?;
+                #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+                let connector = match self.tls {
+                    Some(tls) => connector.with_tls(tls),
+                    None => connector,
+                };
+                Arc::new(Direct(connector))
+            }
+        };
+
+        let mut config = MachineConfig::new(seed);
+        config.backoff = match self.connect_timeout {
+            Some(timeout) => self.backoff.with_min_connect_timeout(timeout)?,
+            None => self.backoff,
+        };
+        config.watch_health = self.health.is_some();
+        config.stages = self.stages;
+        let mut machine = Machine::new(config, self.policy.build(&self.policies)?);
+        for policy in self.further {
+            machine.command(Command::AddPolicy(policy.build(&self.policies)?));
+        }
+
+        let shared = Shared::new(ChannelSnapshot::initial());
+        let calls = CallConfig {
+            target: target.as_str().into(),
+            timeout: self.timeout,
+            wait_for_ready: self.wait_for_ready,
+            max_request: self.max_request,
+            max_response: self.max_response,
+        };
+        let handle = Handle::new(Arc::clone(&shared), calls, self.policies, seed);
+        let settings = ConnectorSettings { connector, authority: authority.into(), health: self.health };
+        let idle = Idle::new(self.idle_timeout.filter(|timeout| !timeout.is_zero()));
+        let driver = Driver::new(machine, shared, Source { resolver, target }, Connections::new(settings), idle, self.observers);
+        runtime.spawn(driver.run());
+        Ok(LbChannel::new(handle))
+    }
+
+    /// Builds the channel, connects, and waits until an endpoint is READY. `Err` says why none was in time. Cancel safe:
+    /// dropping the future drops the channel.
+    pub async fn connect(self, timeout: Duration) -> Result<LbChannel, BuildError> {
+        let target = self.target.clone();
+        let channel = self.build()?;
+        channel.exit_idle();
+        let ready = async {
+            let mut state = channel.state();
+            while state != ConnectivityState::Ready {
+                state = channel.wait_for_state_change(state).await;
+            }
+        };
+        match tokio::time::timeout(timeout, ready).await {
+            Ok(()) => Ok(channel),
+            Err(_) => Err(BuildError::NotReady { target, timeout, reason: channel.failure() }),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One call, from the caller's request to the response's headers.
+//!
+//! ```text
+//! Opening ── body looked at ──> has a pick? ── yes ──> Sending ── headers ──> response
+//!                                  │ no                   │ not sent, or refused for the first time
+//!                                  └──────> Seeking <─────┘
+//! ```
+//!
+//! The pick is made in [`LbChannel::call`](crate::LbChannel), on the caller's task, with the channel clone's own scratch. A call
+//! that finds no endpoint at once *seeks*: it waits for the next generation and picks again, until it finds one, its policy says
+//! no, or its deadline passes. A seek is boxed; everything before and after it is not, so a call that finds its endpoint at once
+//! allocates nothing here but the retained headers.
+//!
+//! Cancel safe: dropping the future at any point takes the call off its endpoint's books and resets its stream.
+
+mod failure;
+mod guard;
+mod head;
+mod message_size;
+mod request_body;
+mod response_body;
+mod seek;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::Response;
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
+use tonic::body::Body;
+
+use crate::deadline;
+use crate::error::{CallError, WaitingFor};
+use crate::picked::PickedEndpoint;
+use crate::shared::Handle;
+use crate::transport::{AnyBody, AttemptError, AttemptErrorKind, AttemptFuture};
+
+pub(crate) use failure::failure;
+pub(crate) use guard::Guard;
+pub(crate) use head::Head;
+pub(crate) use request_body::RequestBody;
+pub use response_body::ResponseBody;
+pub(crate) use seek::{Picked, pick};
+
+use request_body::{Beginning, Content};
+use seek::{Seek, Seeking};
+
+/// The future of one call. Resolves with the response's headers; the rest comes with its body.
+#[must_use = "futures do nothing unless polled"]
+pub struct Call {
+    handle: Arc<Handle>,
+    deadline: Option<Deadline>,
+    state: State,
+}
+
+struct Deadline {
+    at: Instant,
+    sleep: Pin<Box<Sleep>>,
+    /// Whether the header the caller set still tells the server the truth.
+    announced: bool,
+}
+
+enum State {
+    Opening(Opening),
+    Seeking(Seeking),
+    Sending(Sending),
+    Done,
+}
+
+/// A call whose request has not been looked at.
+struct Opening {
+    head: Head,
+    guard: Option<Guard>,
+    request: Beginning,
+}
+
+/// A call with an attempt on its way.
+struct Sending {
+    attempt: AttemptFuture,
+    guard: Guard,
+    head: Head,
+    content: Content,
+}
+
+impl Call {
+    /// A call that goes to the endpoint of `guard`, or has to look for one.
+    pub(crate) fn new(handle: Arc<Handle>, head: Head, body: Body, guard: Option<Guard>) -> Self {
+        let header = deadline::header_timeout(&head.headers);
+        let timeout = [header, handle.config().timeout].into_iter().flatten().min();
+        let deadline = timeout.map(|timeout| {
+            let at = Instant::now() + timeout;
+            Deadline { at, sleep: Box::pin(tokio::time::sleep_until(at)), announced: header == Some(timeout) }
+        });
+        let request = Beginning::new(body, handle.config().max_request);
+        Self { handle, deadline, state: State::Opening(Opening { head, guard, request }) }
+    }
+
+    /// Begins an attempt at the endpoint of `guard`.
+    fn send(&mut self, mut head: Head, content: Content, guard: Guard) -> Result<State, CallError> {
+        head.attempts += 1;
+        if let Some(deadline) = &mut self.deadline
+            && !std::mem::replace(&mut deadline.announced, false)
+        {
+            deadline::set_remaining(&mut head.headers, deadline.at, Instant::now());
+        }
+        let Some(body) = content.attempt() else {
+            return Err(CallError::Lost {
+                endpoint: guard.connected.endpoint.key().clone(),
+                reason: "the attempt before was not taken, and the request is too large to be sent again".into(),
+            });
+        };
+        let attempt = guard.connected.transport.send(head.request(body));
+        Ok(State::Sending(Sending { attempt, guard, head, content }))
+    }
+
+    /// Sends, or seeks first.
+    fn advance(&mut self, head: Head, content: Content, guard: Option<Guard>) -> Result<State, CallError> {
+        match guard {
+            Some(guard) => self.send(head, content, guard),
+            None => Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek { head, content }))),
+        }
+    }
+
+    /// The attempt failed: another one, or the end of the call.
+    fn attempt_failed(&mut self, sending: Sending, error: &AttemptError) -> Result<State, CallError> {
+        let Sending { mut guard, mut head, content, .. } = sending;
+        let again = match error.kind {
+            AttemptErrorKind::NotSent => true,
+            AttemptErrorKind::Refused => !std::mem::replace(&mut head.was_refused, true),
+            AttemptErrorKind::Lost | AttemptErrorKind::Failed(_) => false,
+        };
+        if !again {
+            guard.outcome = lb_core::Outcome::Failure;
+            return Err(failure(&guard.connected, error));
+        }
+        head.tried.push(guard.connected.slot);
+        head.unusable = (error.kind == AttemptErrorKind::NotSent).then(|| Arc::clone(&guard.connected));
+        drop(guard);
+        self.advance(head, content, None)
+    }
+
+    fn respond(&mut self, response: Response<AnyBody>, sending: Sending) -> Response<ResponseBody> {
+        let Sending { guard, mut head, content, .. } = sending;
+        content.commit();
+        let (mut parts, body) = response.into_parts();
+        let picked = PickedEndpoint::new(Arc::clone(&guard.connected), head.attempts);
+        // The request's map has its memory already; what was in it has been read.
+        head.extensions.clear();
+        head.extensions.insert(picked);
+        parts.extensions = std::mem::take(&mut head.extensions);
+        let deadline = self.deadline.take().map(|deadline| deadline.sleep);
+        let body = ResponseBody::new(body, guard, &parts.headers, deadline, self.handle.config().max_response);
+        Response::from_parts(parts, body)
+    }
+
+    /// Polls what the call is doing now. `Ok(None)` means it has moved on and can be polled again.
+    fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Response<ResponseBody>>, Status>> {
+        match &mut self.state {
+            State::Opening(opening) => {
+                opening.request.poll(cx)?;
+                let State::Opening(opening) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                self.state = self.advance(opening.head, opening.request.into(), opening.guard)?;
+            }
+            State::Seeking(seeking) => {
+                let (seek, guard) = ready!(seeking.poll(cx))?;
+                let seek = *seek;
+                self.state = self.send(seek.head, seek.content, guard)?;
+            }
+            State::Sending(sending) => {
+                let result = ready!(sending.attempt.poll(cx));
+                let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                match result {
+                    Ok(response) => return Poll::Ready(Ok(Some(self.respond(response, sending)))),
+                    Err(error) => self.state = self.attempt_failed(sending, &error)?,
+                }
+            }
+            State::Done => return Poll::Ready(Err(Status::internal("the call was polled after it had ended"))),
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        ready!(deadline.sleep.as_mut().poll(cx));
+        let waiting_for = match std::mem::replace(&mut self.state, State::Done) {
+            State::Sending(mut sending) => {
+                sending.guard.outcome = lb_core::Outcome::Failure;
+                WaitingFor::Response(sending.guard.connected.endpoint.key().clone())
+            }
+            State::Seeking(seeking) => WaitingFor::Endpoint(seeking.last_failure()),
+            State::Opening(_) | State::Done => WaitingFor::Endpoint(None),
+        };
+        Poll::Ready(CallError::DeadlineExceeded { waiting_for })
+    }
+}
+
+impl Future for Call {
+    type Output = Result<Response<ResponseBody>, Status>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            match this.poll_state(cx) {
+                Poll::Ready(Ok(None)) => {}
+                Poll::Ready(Ok(Some(response))) => return Poll::Ready(Ok(response)),
+                Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
+                Poll::Pending => return this.poll_deadline(cx).map(|error| Err(error.into())),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            State::Opening(_) => "Call (opening)",
+            State::Seeking(_) => "Call (seeking an endpoint)",
+            State::Sending(_) => "Call (sending)",
+            State::Done => "Call (done)",
+        })
+    }
+}

@@ -1,0 +1,123 @@
+//! The body of a response, which keeps the call counted until its end.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use lb_core::Outcome;
+use tokio::time::Sleep;
+use tonic::{Code, Status};
+
+use crate::error::{CallError, WaitingFor};
+use crate::transport::{AnyBody, AttemptError};
+
+use super::failure;
+use super::guard::Guard;
+use super::message_size::MessageSize;
+
+/// What a call's response carries. The call counts as in flight at its endpoint until the trailers are read or this is dropped.
+pub struct ResponseBody {
+    body: AnyBody,
+    guard: Option<Guard>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    limit: Option<Box<MessageSize>>,
+}
+
+impl ResponseBody {
+    pub(super) fn new(
+        body: AnyBody,
+        mut guard: Guard,
+        headers: &HeaderMap,
+        deadline: Option<Pin<Box<Sleep>>>,
+        limit: Option<usize>,
+    ) -> Self {
+        // A response without messages has its status in the headers, and tonic may drop the body unread.
+        if let Some(outcome) = outcome(headers) {
+            guard.outcome = outcome;
+        }
+        let limit = limit.map(|limit| Box::new(MessageSize::new("response", limit)));
+        Self { body, guard: Some(guard), deadline, limit }
+    }
+
+    /// Ends the call in the books.
+    fn finish(&mut self, outcome: Outcome) -> Option<Guard> {
+        self.deadline = None;
+        let mut guard = self.guard.take()?;
+        guard.outcome = outcome;
+        Some(guard)
+    }
+
+    fn fail(&mut self, error: &AttemptError) -> Status {
+        match self.finish(Outcome::Failure) {
+            Some(guard) => failure(&guard.connected, error).into(),
+            None => Status::unavailable(&*error.reason),
+        }
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        match &mut self.deadline {
+            Some(deadline) => ready!(deadline.as_mut().poll(cx)),
+            None => return Poll::Pending,
+        }
+        let guard = self.finish(Outcome::Failure);
+        let waiting_for =
+            guard.map_or(WaitingFor::Endpoint(None), |guard| WaitingFor::Body(guard.connected.endpoint.key().clone()));
+        Poll::Ready(CallError::DeadlineExceeded { waiting_for }.into())
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+        if let Some(trailers) = frame.trailers_ref() {
+            self.finish(outcome(trailers).unwrap_or(Outcome::Failure));
+        } else if let (Some(limit), Some(data)) = (&mut self.limit, frame.data_ref()) {
+            limit.check(data).inspect_err(|_| drop(self.guard.take()))?;
+        }
+        Ok(frame)
+    }
+}
+
+/// How a call ended, by the `grpc-status` in headers or trailers.
+fn outcome(headers: &HeaderMap) -> Option<Outcome> {
+    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
+    Some(if code == Code::Ok { Outcome::Success } else { Outcome::Failure })
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        match this.body.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(this.take(frame))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.fail(&error)))),
+            Poll::Ready(None) => {
+                // The status came with the headers, or never.
+                this.deadline = None;
+                if let Some(mut guard) = this.guard.take()
+                    && guard.outcome == Outcome::Cancelled
+                {
+                    guard.outcome = Outcome::Failure;
+                }
+                Poll::Ready(None)
+            }
+            Poll::Pending => this.poll_deadline(cx).map(|status| Some(Err(status))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl std::fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ResponseBody").field("guard", &self.guard).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! Finding an endpoint: at once, or by waiting for one.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use lb_core::{ConnectivityState, PickArgs, PickHints, PickResult, Scratch};
+
+use crate::error::CallError;
+use crate::shared::Handle;
+use crate::snapshot::{ChannelSnapshot, Connected};
+
+use super::guard::Guard;
+use super::head::Head;
+use super::request_body::Content;
+
+/// A call that has no endpoint yet.
+#[derive(Debug)]
+pub(crate) struct Seek {
+    pub(crate) head: Head,
+    pub(crate) content: Content,
+}
+
+/// What one look at a snapshot yields.
+pub(crate) enum Picked<'a> {
+    /// Send the call there.
+    Connected(&'a Arc<Connected>),
+    /// Connect this one first.
+    Connect(lb_core::Slot),
+    /// Wait for the next generation.
+    Wait,
+    /// Wait if the call waits for ready, else fail.
+    Fail(Arc<str>),
+    /// The call cannot succeed.
+    Never(CallError),
+    /// The channel does not have the policy the call asks for, yet.
+    MissingPolicy(Arc<str>),
+}
+
+/// Asks a snapshot's picker.
+#[inline]
+pub(crate) fn pick<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
+    let result = match &head.hints {
+        None => snapshot.core.picker(None).map(|picker| {
+            picker.pick(&mut PickArgs::new(head.uri.path(), &head.headers, &PickHints::default(), scratch).with_tried(&head.tried))
+        }),
+        Some(hints) => pick_as_wished(snapshot, head, hints, scratch),
+    };
+    match result {
+        Some(PickResult::Pick(slot)) => snapshot.connected(slot).map_or(Picked::Wait, Picked::Connected),
+        Some(PickResult::Connect(slot)) => Picked::Connect(slot),
+        Some(PickResult::Queue) => Picked::Wait,
+        Some(PickResult::Fail(error)) => Picked::Fail(error.message),
+        Some(PickResult::Drop(error)) => Picked::Never(CallError::Dropped { reason: error.message }),
+        None => Picked::MissingPolicy(head.hints.as_ref().and_then(|hints| hints.policy.clone()).unwrap_or_default()),
+    }
+}
+
+fn pick_as_wished(snapshot: &ChannelSnapshot, head: &Head, hints: &PickHints, scratch: &mut Scratch) -> Option<PickResult> {
+    let mut args = PickArgs::new(head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
+    if hints.restricts() {
+        return Some(snapshot.restricted(hints)?.pick(&mut args));
+    }
+    Some(snapshot.core.picker(hints.policy.as_deref())?.pick(&mut args))
+}
+
+type Found = Result<(Box<Seek>, Guard), CallError>;
+
+/// A seek on its way, and the last reason there was for its taking long.
+pub(crate) struct Seeking {
+    future: Pin<Box<dyn Future<Output = Found> + Send>>,
+    last_failure: LastFailure,
+}
+
+#[derive(Debug, Clone, Default)]
+struct LastFailure(Arc<Mutex<Option<Arc<str>>>>);
+
+impl LastFailure {
+    fn set(&self, reason: Arc<str>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+
+    fn get(&self) -> Option<Arc<str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Seeking {
+    pub(crate) fn new(handle: Arc<Handle>, seek: Seek) -> Self {
+        let last_failure = LastFailure::default();
+        Self { future: Box::pin(find(handle, Box::new(seek), last_failure.clone())), last_failure }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Found> {
+        self.future.as_mut().poll(cx)
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<Arc<str>> {
+        self.last_failure.get()
+    }
+}
+
+/// Picks, and picks again with every new generation, until there is an endpoint or none to be expected.
+async fn find(handle: Arc<Handle>, seek: Box<Seek>, last_failure: LastFailure) -> Found {
+    let shared = handle.shared();
+    let _waiting = shared.waiting();
+    let mut generations = shared.generations();
+    let mut scratch = handle.scratch();
+    loop {
+        let snapshot = shared.snapshot.load_full();
+        let generation = snapshot.core.generation;
+        if snapshot.core.state == ConnectivityState::Shutdown {
+            return Err(CallError::Closed);
+        }
+        match pick(&snapshot, &seek.head, &mut scratch) {
+            // The driver has yet to hear that this connection is gone.
+            Picked::Connected(connected) if seek.head.is_unusable(connected) => {}
+            Picked::Connected(connected) => return Ok((seek, Guard::new(Arc::clone(connected)))),
+            Picked::Connect(slot) => shared.inbox.connect(slot),
+            Picked::Wait if snapshot.core.state == ConnectivityState::Idle => shared.inbox.exit_idle(),
+            Picked::Wait => {}
+            Picked::Fail(reason) if seek.head.wait_for_ready(handle.config().wait_for_ready) => last_failure.set(reason),
+            Picked::Fail(reason) => return Err(CallError::NoEndpoint { target: handle.config().target.clone(), reason }),
+            Picked::Never(error) => return Err(error),
+            Picked::MissingPolicy(name) => handle.add_policy(&name, &snapshot)?,
+        }
+        if generations.wait_for(|newest| *newest > generation).await.is_err() {
+            return Err(CallError::Closed);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The channel a generated client calls.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arc_swap::Cache;
+use http::{Request, Response};
+use lb_core::machine::{Command, NamedPolicy};
+use lb_core::{ConfigError, ConnectivityState, EndpointKey, PickArgs, PickHints, PickResult, Scratch};
+use serde_json::Value;
+use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
+
+use crate::builder::LbChannelBuilder;
+use crate::call::{Call, Guard, Head, Picked, ResponseBody, pick};
+use crate::endpoints::EndpointInfo;
+use crate::events::Events;
+use crate::shared::Handle;
+use crate::snapshot::{ChannelSnapshot, SnapshotSource};
+
+/// A gRPC channel that balances calls over the endpoints of its target.
+///
+/// It is a [`tower_service::Service`] that any tonic generated client takes in place of tonic's own channel. Cloning it is cheap
+/// and every clone balances on its own, exactly: kept for long or made for one call, the calls of all clones together are spread
+/// as the policy says. It is always ready: whatever waiting there is happens inside the call, under its deadline.
+///
+/// The channel does its work on a task of its own, with or without traffic; the task and every connection end with the last clone
+/// and the last call.
+pub struct LbChannel {
+    handle: Arc<Handle>,
+    snapshot: Cache<SnapshotSource, Arc<ChannelSnapshot>>,
+    /// Not shared with other clones, so that picking writes to no shared memory.
+    scratch: Scratch,
+}
+
+impl Clone for LbChannel {
+    fn clone(&self) -> Self {
+        Self { handle: Arc::clone(&self.handle), snapshot: self.snapshot.clone(), scratch: self.handle.scratch() }
+    }
+}
+
+impl LbChannel {
+    /// Begins a channel to a target such as `dns:///orders.internal:50051` or `static:///10.0.0.1:50051,10.0.0.2:50051`.
+    pub fn builder(target: impl Into<String>) -> LbChannelBuilder {
+        LbChannelBuilder::new(target.into())
+    }
+
+    pub(crate) fn new(handle: Arc<Handle>) -> Self {
+        let snapshot = Cache::new(SnapshotSource(Arc::clone(handle.shared())));
+        let scratch = handle.scratch();
+        Self { handle, snapshot, scratch }
+    }
+
+    /// The channel's state now.
+    pub fn state(&self) -> ConnectivityState {
+        self.load().core.state
+    }
+
+    /// Waits until the state is another than `seen`, and returns it. States in between may be missed. Ends at once if it is
+    /// another already. Cancel safe.
+    pub async fn wait_for_state_change(&self, seen: ConnectivityState) -> ConnectivityState {
+        let mut generations = self.handle.shared().generations();
+        loop {
+            let newest = *generations.borrow_and_update();
+            let state = self.state();
+            if state != seen || generations.wait_for(|generation| *generation > newest).await.is_err() {
+                return state;
+            }
+        }
+    }
+
+    /// Leaves IDLE: resolves and connects without waiting for a call. Does nothing in any other state.
+    pub fn exit_idle(&self) {
+        self.handle.shared().inbox.exit_idle();
+    }
+
+    /// Every endpoint of the target with its state, in the resolver's order.
+    pub fn endpoints(&self) -> Vec<EndpointInfo> {
+        self.load().core.rows.iter().map(EndpointInfo::new).collect()
+    }
+
+    /// The name of the policy in use.
+    pub fn policy(&self) -> String {
+        self.load().core.policy().to_owned()
+    }
+
+    /// Follows what happens in the channel from now on. A subscriber that falls behind loses the oldest events and is told how
+    /// many; it never holds anybody up.
+    pub fn subscribe(&self) -> Events {
+        Events::new(self.handle.shared().events.subscribe())
+    }
+
+    /// Switches to another registered policy gracefully: the old one serves until the new one can. `config` is the policy's own,
+    /// as in a service config; `Err` names what is wrong with it and changes nothing.
+    pub fn set_policy(&self, name: &str, config: &Value) -> Result<(), ConfigError> {
+        let policy = self.handle.registry().build(name, config)?;
+        self.command(Command::SetPolicy(NamedPolicy::new(name, policy)));
+        Ok(())
+    }
+
+    /// Gives an endpoint no new calls; those in progress finish and its connection stays. Remembered while it is not listed.
+    pub fn drain(&self, endpoint: impl Into<EndpointKey>) {
+        self.command(Command::Drain(endpoint.into(), true));
+    }
+
+    /// Takes a drained endpoint back.
+    pub fn undrain(&self, endpoint: impl Into<EndpointKey>) {
+        self.command(Command::Drain(endpoint.into(), false));
+    }
+
+    /// Ends every wait between connection attempts, as if none had failed.
+    pub fn reset_connect_backoff(&self) {
+        self.command(Command::ResetBackoff);
+    }
+
+    /// Asks every health check for a check right now.
+    pub fn check_health_now(&self) {
+        self.handle.shared().inbox.check_health();
+    }
+
+    /// Why the channel is not READY, for people.
+    pub(crate) fn failure(&self) -> String {
+        let snapshot = self.load();
+        let (headers, hints, mut scratch) = (http::HeaderMap::new(), PickHints::default(), self.handle.scratch());
+        let result = snapshot.core.picker(None).map(|picker| picker.pick(&mut PickArgs::new("", &headers, &hints, &mut scratch)));
+        match result {
+            Some(PickResult::Fail(error) | PickResult::Drop(error)) => error.to_string(),
+            _ => format!("the channel is {}", snapshot.core.state),
+        }
+    }
+
+    fn command(&self, command: Command) {
+        self.handle.shared().inbox.command(command);
+    }
+
+    fn load(&self) -> arc_swap::Guard<Arc<ChannelSnapshot>> {
+        self.handle.shared().snapshot.load()
+    }
+}
+
+impl Service<Request<Body>> for LbChannel {
+    type Response = Response<ResponseBody>;
+    type Error = Status;
+    type Future = Call;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Call {
+        let (head, body) = Head::new(request);
+        let guard = match pick(self.snapshot.load(), &head, &mut self.scratch) {
+            Picked::Connected(connected) => Some(Guard::new(Arc::clone(connected))),
+            // Anything else is decided, or waited for, by the call itself.
+            _ => None,
+        };
+        Call::new(Arc::clone(&self.handle), head, body, guard)
+    }
+}
+
+impl fmt::Debug for LbChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.load();
+        f.debug_struct("LbChannel")
+            .field("target", &self.handle.config().target)
+            .field("state", &snapshot.core.state)
+            .field("policy", &snapshot.core.policy())
+            .field("endpoints", &snapshot.core.rows.len())
+            .finish()
+    }
+}
+
+/// What makes a channel usable from everywhere; checked where the compiler reads it.
+const _: () = {
+    const fn shared<T: Clone + Send + Sync + Unpin + 'static>() {}
+    const fn future<T: Future + Send + 'static>() {}
+    shared::<LbChannel>();
+    future::<Call>();
+};

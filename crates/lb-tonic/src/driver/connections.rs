@@ -1,0 +1,190 @@
+//! The attempts and connections of a channel.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::StreamExt;
+use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
+use lb_core::machine::{AttemptId, Event};
+use lb_core::{Address, Endpoint, EndpointStats, HealthCheck, HealthSubject, Slot, Snapshot, Trigger};
+use lb_transport::{ConnectAttempt, Connection, ConnectionHandle};
+use tokio::task::{AbortHandle as TaskHandle, JoinSet};
+
+use crate::connection_service::ConnectionService;
+use crate::snapshot::Connected;
+use crate::transport::{AnyConnector, AnyTransport};
+
+/// How connections are made.
+#[derive(Debug)]
+pub(crate) struct ConnectorSettings {
+    pub(crate) connector: Arc<dyn AnyConnector>,
+    /// The target's authority, for endpoints without a name of their own.
+    pub(crate) authority: Arc<str>,
+    pub(crate) health: Option<Arc<dyn HealthCheck<ConnectionService>>>,
+}
+
+type Attempted = (Slot, AttemptId, Arc<Endpoint>, Result<Connection<AnyTransport>, Arc<str>>);
+
+/// Everything the driver has open. Dropping it cancels attempts and closes connections gracefully.
+pub(crate) struct Connections {
+    settings: ConnectorSettings,
+    attempts: JoinSet<Attempted>,
+    attempting: HashMap<AttemptId, TaskHandle>,
+    open: HashMap<Slot, Open>,
+    news: SelectAll<BoxStream<'static, Event>>,
+}
+
+struct Open {
+    attempt: AttemptId,
+    endpoint: Arc<Endpoint>,
+    address: Address,
+    transport: AnyTransport,
+    /// What was published last; kept while it stays true.
+    connected: Option<Arc<Connected>>,
+    health: Option<Watch>,
+    /// Dropped last: closes the connection once its streams have ended.
+    _handle: ConnectionHandle,
+}
+
+/// A running health check; ends when dropped.
+struct Watch {
+    check_now: Trigger,
+    abort: AbortHandle,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+impl Connections {
+    pub(crate) fn new(settings: ConnectorSettings) -> Self {
+        Self { settings, attempts: JoinSet::new(), attempting: HashMap::new(), open: HashMap::new(), news: SelectAll::new() }
+    }
+
+    /// Starts an attempt on a task of its own, so that handshakes do not wait for each other.
+    pub(crate) fn connect(
+        &mut self,
+        slot: Slot,
+        attempt: AttemptId,
+        endpoint: Arc<Endpoint>,
+        addresses: Vec<Address>,
+        timeout: Duration,
+    ) {
+        let authority = endpoint.attributes.hostname.clone().unwrap_or_else(|| Arc::clone(&self.settings.authority));
+        let request = ConnectAttempt::new(Arc::clone(&endpoint), authority, timeout).with_addresses(addresses);
+        let connecting = self.settings.connector.connect(request);
+        let task = self.attempts.spawn(async move {
+            // A connector that panics has failed like any other, and must not leave its subchannel CONNECTING for ever.
+            let result = match AssertUnwindSafe(connecting).catch_unwind().await {
+                Ok(result) => result.map_err(|error| error.to_string().into()),
+                Err(_) => Err("the connector panicked".into()),
+            };
+            (slot, attempt, endpoint, result)
+        });
+        self.attempting.insert(attempt, task);
+    }
+
+    /// Cancels an attempt or closes its connection gracefully.
+    pub(crate) fn close(&mut self, slot: Slot, attempt: AttemptId) {
+        if let Some(task) = self.attempting.remove(&attempt) {
+            task.abort();
+        }
+        if self.open.get(&slot).is_some_and(|open| open.attempt == attempt) {
+            self.open.remove(&slot);
+        }
+    }
+
+    pub(crate) fn watch_health(&mut self, slot: Slot, attempt: AttemptId) {
+        let (Some(check), Some(open)) = (&self.settings.health, self.open.get_mut(&slot)) else { return };
+        let (check_now, triggered) = Trigger::pair();
+        let service = ConnectionService::new(open.transport.clone());
+        let stream = check.watch(HealthSubject::new(service, Arc::clone(&open.endpoint), open.address.clone(), triggered));
+        let (events, abort) = stream::abortable(stream.map(move |status| Event::Health { slot, attempt, status }));
+        open.health = Some(Watch { check_now, abort });
+        self.news.push(events.boxed());
+    }
+
+    pub(crate) fn check_health(&self) {
+        self.open.values().filter_map(|open| open.health.as_ref()).for_each(|watch| watch.check_now.fire());
+    }
+
+    /// Waits for news; `None` is news that means nothing any more. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        tokio::select! {
+            Some(attempted) = self.attempts.join_next(), if !self.attempts.is_empty() => self.attempted(attempted.ok()?),
+            Some(event) = self.news.next(), if !self.news.is_empty() => Some(self.heard(event)),
+            else => std::future::pending().await,
+        }
+    }
+
+    fn attempted(&mut self, (slot, attempt, endpoint, result): Attempted) -> Option<Event> {
+        self.attempting.remove(&attempt)?;
+        match result {
+            Ok(connection) => Some(self.opened(slot, attempt, endpoint, connection)),
+            Err(error) => Some(Event::ConnectFailed { slot, attempt, error }),
+        }
+    }
+
+    fn opened(&mut self, slot: Slot, attempt: AttemptId, endpoint: Arc<Endpoint>, connection: Connection<AnyTransport>) -> Event {
+        let Connection { transport, address, closed, handle, .. } = connection;
+        self.news
+            .push(stream::once(async move { Event::Closed { slot, attempt, reason: closed.await.to_string().into() } }).boxed());
+        let open = Open { attempt, endpoint, address: address.clone(), transport, connected: None, health: None, _handle: handle };
+        self.open.insert(slot, open);
+        Event::Connected { slot, attempt, address }
+    }
+
+    fn heard(&mut self, event: Event) -> Event {
+        if let Event::Closed { slot, attempt, .. } = event {
+            self.close(slot, attempt);
+        }
+        event
+    }
+
+    /// The connections that go with a snapshot, by slot index.
+    pub(crate) fn table(&mut self, core: &Snapshot) -> Box<[Option<Arc<Connected>>]> {
+        let size = core.rows.iter().map(|row| row.view.slot.index() + 1).max().unwrap_or(0);
+        let mut table = vec![None; size];
+        for row in &core.rows {
+            if let Some(open) = self.open.get_mut(&row.view.slot) {
+                table[row.view.slot.index()] = Some(open.connected(row.view.slot, &row.view.endpoint, &row.view.stats));
+            }
+        }
+        table.into()
+    }
+}
+
+impl Open {
+    /// What calls see of this connection; the same value as long as the endpoint is described the same.
+    fn connected(&mut self, slot: Slot, endpoint: &Arc<Endpoint>, stats: &Arc<EndpointStats>) -> Arc<Connected> {
+        match &self.connected {
+            Some(connected) if Arc::ptr_eq(&connected.endpoint, endpoint) => Arc::clone(connected),
+            _ => {
+                let connected = Arc::new(Connected {
+                    slot,
+                    endpoint: Arc::clone(endpoint),
+                    address: self.address.clone(),
+                    stats: Arc::clone(stats),
+                    transport: self.transport.clone(),
+                });
+                self.connected = Some(Arc::clone(&connected));
+                connected
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("attempts", &self.attempting.len())
+            .field("open", &self.open.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,238 @@
+//! The channel's own task.
+//!
+//! The driver is the only owner of the [`Machine`] and the only one that turns its effects into IO. It waits for whatever comes
+//! first (a wish of a call, an answer of the resolver, news of a connection, the time the machine asked for), takes everything
+//! else that is ready too, lets the machine settle once, and does what it says. It works with or without traffic, and ends with
+//! the last clone of the channel.
+//!
+//! A rebuild is linear in the number of endpoints. So that a storm of updates of a large set cannot take a whole core, the driver
+//! rests after each rebuild as long as the rebuild took; what arrives meanwhile is taken together.
+
+mod connections;
+mod idle;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use lb_core::machine::{Effect, Event};
+use lb_core::{
+    ConnectivityState, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target,
+    Trigger,
+};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::shared::{Shared, Wishes};
+use crate::snapshot::ChannelSnapshot;
+
+pub(crate) use connections::{Connections, ConnectorSettings};
+pub(crate) use idle::Idle;
+
+/// How many inputs are taken before the machine settles; bounds how long a storm of them can delay a publication.
+const MAX_BURST: usize = 10_000;
+
+/// Rebuilds shorter than this are not worth resting for.
+const SHORT: Duration = Duration::from_micros(200);
+
+/// Where endpoints come from.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) target: Target,
+}
+
+/// See the module's essay.
+pub(crate) struct Driver {
+    pub(crate) machine: Machine,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) source: Source,
+    pub(crate) connections: Connections,
+    pub(crate) idle: Idle,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
+    resolving: Option<(ResolverStream, Trigger)>,
+    wake_at: Option<Instant>,
+    effects: Vec<Effect>,
+}
+
+/// What the driver waits for.
+enum Input {
+    Wishes(Wishes),
+    Resolved(Option<Result<ResolverUpdate, ResolveError>>),
+    Connection(Option<Event>),
+    Tick,
+    IdleCheck,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        machine: Machine,
+        shared: Arc<Shared>,
+        source: Source,
+        connections: Connections,
+        idle: Idle,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Self {
+        Self { machine, shared, source, connections, idle, observers, resolving: None, wake_at: None, effects: Vec::new() }
+    }
+
+    /// Drives until the last clone is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let mut open = true;
+            let input = self.next().await;
+            open &= self.take(input);
+            for _ in 0..MAX_BURST {
+                let Some(input) = self.next().now_or_never() else { break };
+                open &= self.take(input);
+            }
+            let started = Instant::now();
+            self.settle();
+            if !open {
+                return;
+            }
+            let took = started.elapsed();
+            if took > SHORT {
+                sleep(took).await;
+            }
+        }
+    }
+
+    /// Waits for the next input. Cancel safe.
+    async fn next(&mut self) -> Input {
+        tokio::select! {
+            wishes = self.shared.inbox.wished() => Input::Wishes(wishes),
+            update = next_update(&mut self.resolving) => Input::Resolved(update),
+            event = self.connections.next() => Input::Connection(event),
+            () = wake(self.wake_at) => Input::Tick,
+            () = wake(self.idle.next_check()) => Input::IdleCheck,
+        }
+    }
+
+    /// Tells the machine. `false` when the channel has been closed.
+    fn take(&mut self, input: Input) -> bool {
+        let event = match input {
+            Input::Wishes(wishes) => return self.take_wishes(wishes),
+            Input::Resolved(Some(Ok(update))) => Event::Resolved(update),
+            Input::Resolved(Some(Err(error))) => Event::ResolveFailed(error),
+            Input::Resolved(None) => {
+                // Nothing more to say: the last set stands.
+                self.resolving = None;
+                return true;
+            }
+            Input::Connection(Some(event)) => event,
+            Input::Connection(None) => return true,
+            Input::Tick => {
+                self.wake_at = None;
+                Event::Tick
+            }
+            Input::IdleCheck => {
+                if !self.idle.check(&self.shared) {
+                    return true;
+                }
+                Event::EnterIdle
+            }
+        };
+        self.tell(event);
+        true
+    }
+
+    fn take_wishes(&mut self, wishes: Wishes) -> bool {
+        if wishes.exit_idle {
+            self.idle.exit();
+            self.tell(Event::ExitIdle);
+        }
+        for slot in wishes.connect {
+            self.tell(Event::ConnectRequested(slot));
+        }
+        for command in wishes.commands {
+            self.tell(Event::Command(command));
+        }
+        if wishes.check_health {
+            self.connections.check_health();
+        }
+        if wishes.close {
+            self.tell(Event::Shutdown);
+        }
+        !wishes.close
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.machine.handle(Instant::now().into_std(), event, &mut self.effects);
+    }
+
+    /// Lets the machine decide and does what it says.
+    fn settle(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.machine.settle(Instant::now().into_std(), &mut effects);
+        for effect in effects.drain(..) {
+            self.perform(effect);
+        }
+        self.effects = effects;
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::StartResolver => {
+                let (trigger, again) = Trigger::pair();
+                self.resolving = Some((self.source.resolver.resolve(&self.source.target, again), trigger));
+            }
+            Effect::StopResolver => {
+                self.resolving = None;
+                self.idle.enter();
+            }
+            Effect::ReResolve => {
+                if let Some((_, trigger)) = &self.resolving {
+                    trigger.fire();
+                }
+            }
+            Effect::Connect { slot, attempt, endpoint, addresses, timeout } => {
+                self.connections.connect(slot, attempt, endpoint, addresses, timeout);
+            }
+            Effect::Close { slot, attempt } => self.connections.close(slot, attempt),
+            Effect::WatchHealth { slot, attempt } => self.connections.watch_health(slot, attempt),
+            Effect::WakeAt(at) => self.wake_at = at.map(Instant::from_std),
+            Effect::Publish(snapshot) => self.publish(snapshot),
+            Effect::Emit(event) => self.emit(&event),
+            // The machine may learn to ask for more than this driver knows; what it does not know it cannot do.
+            _ => {}
+        }
+    }
+
+    fn publish(&mut self, core: Arc<Snapshot>) {
+        let connected = self.connections.table(&core);
+        self.shared.publish(ChannelSnapshot::new(core, connected));
+    }
+
+    fn emit(&self, event: &LbEvent) {
+        tracing::debug!(target: "evenkeel", channel = self.source.target.as_str(), "{event}");
+        for observer in &self.observers {
+            observer.on_event(event);
+        }
+        // Nobody subscribed is no error.
+        drop(self.shared.events.send(event.clone()));
+    }
+}
+
+impl Drop for Driver {
+    /// Also when the runtime shuts down under a channel that is still used: its calls fail instead of waiting for ever.
+    fn drop(&mut self) {
+        if self.shared.snapshot.load().core.state != ConnectivityState::Shutdown {
+            self.tell(Event::Shutdown);
+            self.settle();
+        }
+    }
+}
+
+async fn next_update(resolving: &mut Option<(ResolverStream, Trigger)>) -> Option<Result<ResolverUpdate, ResolveError>> {
+    match resolving {
+        Some((stream, _)) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wake(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

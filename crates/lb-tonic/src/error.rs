@@ -1,0 +1,176 @@
+//! What can go wrong, as types.
+//!
+//! A failing call gets a [`tonic::Status`] with the right code; its `source()` is a [`CallError`] that says which endpoint and why,
+//! so that programs need not read messages:
+//!
+//! ```
+//! # use std::error::Error;
+//! # use lb_tonic::CallError;
+//! fn culprit(status: &tonic::Status) -> Option<String> {
+//!     match status.source()?.downcast_ref::<CallError>()? {
+//!         CallError::Lost { endpoint, .. } => Some(endpoint.to_string()),
+//!         _ => None,
+//!     }
+//! }
+//! ```
+
+use std::sync::Arc;
+
+use lb_core::{ConfigError, EndpointKey, ResolveError, TargetError};
+use tonic::{Code, Status};
+
+/// Why a call failed before the server had answered it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No endpoint can be reached, and the call does not wait for one. UNAVAILABLE.
+    #[error("no endpoint of {target} can take the call: {reason}")]
+    NoEndpoint {
+        /// The channel's target.
+        target: Arc<str>,
+        /// What the policy says: the error of an endpoint, or why there is none.
+        reason: Arc<str>,
+    },
+    /// The policy refused the call, even if it waits for ready. UNAVAILABLE.
+    #[error("the policy dropped the call: {reason}")]
+    Dropped {
+        /// What the policy says.
+        reason: Arc<str>,
+    },
+    /// The deadline passed. DEADLINE_EXCEEDED.
+    #[error("deadline passed while waiting for {waiting_for}")]
+    DeadlineExceeded {
+        /// What the call was waiting for when its time was up.
+        waiting_for: WaitingFor,
+    },
+    /// The connection was lost in the middle of the call; the server may have done it. UNAVAILABLE.
+    #[error("{endpoint}: {reason}")]
+    Lost {
+        /// The endpoint the call went to.
+        endpoint: EndpointKey,
+        /// What happened to the connection.
+        reason: Arc<str>,
+    },
+    /// The server reset the call, or it failed in another way; the code is gRPC's for that reset.
+    #[error("{endpoint}: {reason}")]
+    Failed {
+        /// The endpoint the call went to.
+        endpoint: EndpointKey,
+        /// gRPC's code for it.
+        code: i32,
+        /// What happened.
+        reason: Arc<str>,
+    },
+    /// The call asked for a policy the channel does not have. INTERNAL, because retrying cannot help.
+    #[error("the call asks for the policy {asked:?}, the channel has {available}")]
+    UnknownPolicy {
+        /// What the call asked for.
+        asked: Arc<str>,
+        /// What it could ask for.
+        available: String,
+    },
+    /// A message is larger than the channel allows. RESOURCE_EXHAUSTED.
+    #[error("{direction} message of {size} bytes, allowed are {limit}")]
+    MessageTooLarge {
+        /// `request` or `response`.
+        direction: &'static str,
+        /// Its size on the wire, without the five bytes of the prefix.
+        size: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// The channel was closed, or its runtime shut down. UNAVAILABLE.
+    #[error("the channel is closed")]
+    Closed,
+}
+
+/// What a call was waiting for when its deadline passed.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum WaitingFor {
+    /// The first answer of the resolver, a connection, or an endpoint that is allowed; with the last pick failure if any.
+    Endpoint(Option<Arc<str>>),
+    /// A response from this endpoint.
+    Response(EndpointKey),
+    /// The rest of a response from this endpoint.
+    Body(EndpointKey),
+}
+
+impl std::fmt::Display for WaitingFor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Endpoint(None) => f.write_str("an endpoint"),
+            Self::Endpoint(Some(last)) => write!(f, "an endpoint (last failure: {last})"),
+            Self::Response(endpoint) => write!(f, "a response from {endpoint}"),
+            Self::Body(endpoint) => write!(f, "the rest of a response from {endpoint}"),
+        }
+    }
+}
+
+impl CallError {
+    /// gRPC's code for this failure.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoEndpoint { .. } | Self::Dropped { .. } | Self::Lost { .. } | Self::Closed => Code::Unavailable,
+            Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+            Self::Failed { code, .. } => Code::from_i32(*code),
+            Self::UnknownPolicy { .. } => Code::Internal,
+            Self::MessageTooLarge { .. } => Code::ResourceExhausted,
+        }
+    }
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        let mut status = Self::new(error.code(), error.to_string());
+        status.set_source(Arc::new(error));
+        status
+    }
+}
+
+/// Why a channel could not be built or connected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The target is no target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The resolver does not accept the target.
+    #[error("target {target:?}: {error}")]
+    Resolve {
+        /// The target.
+        target: String,
+        /// What the resolver says.
+        #[source]
+        error: ResolveError,
+    },
+    /// No resolver serves the scheme; possibly its feature is off.
+    #[error("target {target:?}: no resolver for the scheme {scheme:?}, there are {available}")]
+    UnknownScheme {
+        /// The target.
+        target: String,
+        /// Its scheme.
+        scheme: String,
+        /// The schemes there are resolvers for.
+        available: String,
+    },
+    /// A setting holds something it may not.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An option of the transport is out of range.
+    #[error(transparent)]
+    Transport(#[from] lb_transport::TransportConfigError),
+    /// Building needs a tokio runtime, because the channel's own task runs on it.
+    #[error("a channel must be built within a tokio runtime")]
+    NoRuntime,
+    /// No endpoint was READY in time. Only [`connect`](crate::LbChannelBuilder::connect) says so.
+    #[error("no endpoint of {target} was ready within {timeout:?}: {reason}")]
+    NotReady {
+        /// The channel's target.
+        target: String,
+        /// How long was waited.
+        timeout: std::time::Duration,
+        /// The last failure.
+        reason: String,
+    },
+}

@@ -1,0 +1,219 @@
+//! What the clones of a channel, its calls and its driver share.
+
+use std::collections::BTreeSet;
+use std::mem;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use lb_core::machine::{Command, NamedPolicy};
+use lb_core::{LbEvent, PolicyRegistry, Scratch, Slot};
+use serde_json::json;
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::error::CallError;
+use crate::snapshot::ChannelSnapshot;
+
+/// How many events a subscriber may be behind before it loses the oldest.
+const EVENT_BACKLOG: usize = 1024;
+
+/// Shared by everybody. Outlives the clones only as long as the driver needs to wind up.
+pub(crate) struct Shared {
+    pub(crate) snapshot: ArcSwap<ChannelSnapshot>,
+    generation: watch::Sender<u64>,
+    pub(crate) inbox: Inbox,
+    waiting: AtomicUsize,
+    sought: AtomicU64,
+    pub(crate) events: broadcast::Sender<LbEvent>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("snapshot", &*self.snapshot.load()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(snapshot: ChannelSnapshot) -> Arc<Self> {
+        Arc::new(Self {
+            generation: watch::Sender::new(snapshot.core.generation),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            inbox: Inbox::default(),
+            waiting: AtomicUsize::new(0),
+            sought: AtomicU64::new(0),
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+        })
+    }
+
+    /// Makes a snapshot the newest and wakes everybody who waits for one.
+    pub(crate) fn publish(&self, snapshot: ChannelSnapshot) {
+        let generation = snapshot.core.generation;
+        self.snapshot.store(Arc::new(snapshot));
+        self.generation.send_replace(generation);
+    }
+
+    /// Follows the generations from now on.
+    pub(crate) fn generations(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// Counts a call as waiting for an endpoint until the returned value is dropped.
+    pub(crate) fn waiting(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.sought.fetch_add(1, Ordering::Relaxed);
+        Waiting(Arc::clone(self))
+    }
+
+    /// Calls that wait for an endpoint now, and how many ever did.
+    pub(crate) fn seeks(&self) -> (usize, u64) {
+        (self.waiting.load(Ordering::Relaxed), self.sought.load(Ordering::Relaxed))
+    }
+}
+
+/// A call that waits for an endpoint.
+#[derive(Debug)]
+pub(crate) struct Waiting(Arc<Shared>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What clones and calls want of the driver. Bounded: wishes that repeat are one.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    wishes: Mutex<Wishes>,
+    notify: Notify,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    pub(crate) exit_idle: bool,
+    pub(crate) connect: BTreeSet<Slot>,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) check_health: bool,
+    pub(crate) close: bool,
+}
+
+impl Inbox {
+    pub(crate) fn exit_idle(&self) {
+        self.change(|wishes| wishes.exit_idle = true);
+    }
+
+    pub(crate) fn connect(&self, slot: Slot) {
+        self.change(|wishes| {
+            wishes.connect.insert(slot);
+        });
+    }
+
+    pub(crate) fn command(&self, command: Command) {
+        self.change(|wishes| wishes.commands.push(command));
+    }
+
+    pub(crate) fn check_health(&self) {
+        self.change(|wishes| wishes.check_health = true);
+    }
+
+    fn close(&self) {
+        self.change(|wishes| wishes.close = true);
+    }
+
+    /// Waits until there are wishes. Cancel safe.
+    pub(crate) async fn wished(&self) -> Wishes {
+        loop {
+            let notified = self.notify.notified();
+            let wishes = mem::take(&mut *self.lock());
+            if !wishes.is_empty() {
+                return wishes;
+            }
+            notified.await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Wishes)) {
+        change(&mut self.lock());
+        self.notify.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wishes> {
+        // No code that can panic runs under the lock.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wishes {
+    fn is_empty(&self) -> bool {
+        !self.exit_idle && !self.check_health && !self.close && self.connect.is_empty() && self.commands.is_empty()
+    }
+}
+
+/// What calls need to know of the channel's configuration.
+#[derive(Debug)]
+pub(crate) struct CallConfig {
+    pub(crate) target: Arc<str>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) wait_for_ready: bool,
+    pub(crate) max_request: Option<usize>,
+    pub(crate) max_response: Option<usize>,
+}
+
+/// Keeps the channel alive: held by its clones and by calls in progress, and nobody else. The driver ends with the last one.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    config: CallConfig,
+    registry: PolicyRegistry,
+    further: Mutex<BTreeSet<Arc<str>>>,
+    seed: u64,
+    clones: AtomicU64,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>, config: CallConfig, registry: PolicyRegistry, seed: u64) -> Arc<Self> {
+        Arc::new(Self { shared, config, registry, further: Mutex::default(), seed, clones: AtomicU64::new(0) })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn config(&self) -> &CallConfig {
+        &self.config
+    }
+
+    pub(crate) fn registry(&self) -> &PolicyRegistry {
+        &self.registry
+    }
+
+    /// Scratch that differs from every other clone's.
+    pub(crate) fn scratch(&self) -> Scratch {
+        let clone = self.clones.fetch_add(1, Ordering::Relaxed);
+        // An odd multiplier keeps the seeds apart; the generator mixes them.
+        Scratch::new(self.seed.wrapping_add(clone.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    /// Adds a registered policy that a call asks for and the channel does not have yet.
+    pub(crate) fn add_policy(&self, name: &Arc<str>, snapshot: &ChannelSnapshot) -> Result<(), CallError> {
+        if !self.further.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(name)) {
+            return Ok(());
+        }
+        match self.registry.build(name, &json!({})) {
+            Ok(policy) => self.shared.inbox.command(Command::AddPolicy(NamedPolicy::new(Arc::clone(name), policy))),
+            Err(_) => {
+                self.further.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+                let available: Vec<&str> =
+                    snapshot.core.pickers.iter().map(|picker| &*picker.name).chain(self.registry.names()).collect();
+                return Err(CallError::UnknownPolicy { asked: Arc::clone(name), available: available.join(", ") });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+    }
+}

@@ -1,0 +1,213 @@
+//! The connections of a channel, whatever made them.
+//!
+//! The channel is not generic over its transport: a user's types should not be. The `h2` transport is called directly, so that a
+//! call costs no box; transports of other connectors are behind one.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use lb_transport::{
+    ConnectAttempt, ConnectError, Connection, Connector, H2Body, H2Transport, ResponseFuture, TransportError, TransportErrorKind,
+};
+use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
+
+use crate::call::RequestBody;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A connection that takes calls.
+#[derive(Clone)]
+pub(crate) enum AnyTransport {
+    H2(H2Transport),
+    Other(Arc<dyn OtherTransport>),
+}
+
+/// A connection some other connector made.
+pub(crate) trait OtherTransport: Send + Sync + 'static {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>>;
+}
+
+/// An attempt on its way. The large variant is the common one; a box would cost every call an allocation.
+#[expect(clippy::large_enum_variant, reason = "boxing the common variant is the cost this type exists to avoid")]
+pub(crate) enum AttemptFuture {
+    H2(ResponseFuture<RequestBody>),
+    Other(BoxFuture<'static, Result<Response<Body>, BoxError>>),
+}
+
+/// The body of a response.
+pub(crate) enum AnyBody {
+    H2(H2Body),
+    Other(Body),
+}
+
+/// Why an attempt failed, as far as the call must know.
+#[derive(Debug)]
+pub(crate) struct AttemptError {
+    pub(crate) kind: AttemptErrorKind,
+    pub(crate) reason: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttemptErrorKind {
+    /// Nothing left this client: try elsewhere, as often as it takes.
+    NotSent,
+    /// The server says it did nothing: try elsewhere, once.
+    Refused,
+    /// The connection was lost; nobody knows what the server did.
+    Lost,
+    /// The server reset the call, or the caller's own body failed; gRPC's code for it.
+    Failed(i32),
+}
+
+impl AnyTransport {
+    #[inline]
+    pub(crate) fn send(&self, request: Request<RequestBody>) -> AttemptFuture {
+        match self {
+            Self::H2(transport) => AttemptFuture::H2(transport.send(request)),
+            Self::Other(transport) => AttemptFuture::Other(transport.send(request.map(Body::new))),
+        }
+    }
+}
+
+impl fmt::Debug for AnyTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::H2(_) => "H2",
+            Self::Other(_) => "Other",
+        })
+    }
+}
+
+impl AttemptFuture {
+    #[inline]
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<AnyBody>, AttemptError>> {
+        match self {
+            Self::H2(future) => Pin::new(future).poll(cx).map(|result| match result {
+                Ok(response) => Ok(response.map(AnyBody::H2)),
+                Err(error) => Err(AttemptError::from(&error)),
+            }),
+            Self::Other(future) => future.as_mut().poll(cx).map(|result| match result {
+                Ok(response) => Ok(response.map(AnyBody::Other)),
+                Err(error) => Err(AttemptError::of_other(error)),
+            }),
+        }
+    }
+}
+
+impl AnyBody {
+    #[inline]
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AttemptError>>> {
+        match self {
+            Self::H2(body) => Pin::new(body).poll_frame(cx).map_err(|error| AttemptError::from(&error)),
+            Self::Other(body) => Pin::new(body).poll_frame(cx).map_err(|status| AttemptError::of_other(status.into())),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::H2(body) => body.is_end_stream(),
+            Self::Other(body) => body.is_end_stream(),
+        }
+    }
+}
+
+impl From<&TransportError> for AttemptError {
+    fn from(error: &TransportError) -> Self {
+        let kind = match error.kind() {
+            TransportErrorKind::NotSent => AttemptErrorKind::NotSent,
+            TransportErrorKind::Refused => AttemptErrorKind::Refused,
+            TransportErrorKind::Lost => AttemptErrorKind::Lost,
+            _ => AttemptErrorKind::Failed(error.grpc_code()),
+        };
+        Self { kind, reason: error.to_string().into() }
+    }
+}
+
+impl AttemptError {
+    /// A foreign transport does not say whether the server may have seen the call, so it must be assumed.
+    fn of_other(error: BoxError) -> Self {
+        let reason = causes(&*error).into();
+        match Status::try_from_error(error) {
+            Ok(status) => Self { kind: AttemptErrorKind::Failed(status.code() as i32), reason },
+            Err(_) => Self { kind: AttemptErrorKind::Lost, reason },
+        }
+    }
+}
+
+/// An error with all its causes, because the outermost often says only "transport error".
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// A connector whose transport type is forgotten.
+pub(crate) trait AnyConnector: fmt::Debug + Send + Sync + 'static {
+    fn connect(&self, attempt: ConnectAttempt) -> BoxFuture<'static, Result<Connection<AnyTransport>, ConnectError>>;
+}
+
+/// Forgets the transport type of the `h2` connector, keeping its calls unboxed.
+#[derive(Debug)]
+pub(crate) struct Direct<C>(pub(crate) C);
+
+impl<C: Connector<Transport = H2Transport>> AnyConnector for Direct<C> {
+    fn connect(&self, attempt: ConnectAttempt) -> BoxFuture<'static, Result<Connection<AnyTransport>, ConnectError>> {
+        let connecting = self.0.connect(attempt);
+        Box::pin(async move { Ok(erase(connecting.await?, AnyTransport::H2)) })
+    }
+}
+
+/// Forgets the transport type of any other connector.
+#[derive(Debug)]
+pub(crate) struct Boxed<C>(pub(crate) C);
+
+impl<C> AnyConnector for Boxed<C>
+where
+    C: Connector,
+    C::Transport: Service<Request<Body>, Response = Response<Body>> + Sync,
+    <C::Transport as Service<Request<Body>>>::Future: Send + 'static,
+    <C::Transport as Service<Request<Body>>>::Error: Into<BoxError>,
+{
+    fn connect(&self, attempt: ConnectAttempt) -> BoxFuture<'static, Result<Connection<AnyTransport>, ConnectError>> {
+        let connecting = self.0.connect(attempt);
+        Box::pin(async move { Ok(erase(connecting.await?, |service| AnyTransport::Other(Arc::new(Foreign(service))))) })
+    }
+}
+
+fn erase<T>(connection: Connection<T>, into: impl FnOnce(T) -> AnyTransport) -> Connection<AnyTransport> {
+    let Connection { transport, address, closed, handle, .. } = connection;
+    Connection::new(into(transport), address, closed, handle)
+}
+
+struct Foreign<S>(S);
+
+impl<S> OtherTransport for Foreign<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let mut service = self.0.clone();
+        Box::pin(async move {
+            std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+            service.call(request).await.map_err(Into::into)
+        })
+    }
+}
