@@ -56,20 +56,21 @@ struct Mirror {
     release: String,
 }
 
-/// The first archive of packages proper (not security, not updates) that this machine is set up with, however that is written down.
+/// The first archive of packages proper (not security, not updates) that this machine is set up with, however that is written down
+/// and whether or not it was ever asked: what an update would fetch.
 fn mirror() -> Result<Mirror> {
-    let mut command = Command::new("apt-get");
-    command.args(["indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]);
-    let targets = shell::output(&mut command)?;
-    first_mirror(&targets).ok_or_else(|| Error::new("this machine is not set up with a Debian mirror"))
+    let would_fetch = shell::output(Command::new("apt-get").args(["--print-uris", "update"]))?;
+    first_mirror(&would_fetch).ok_or_else(|| Error::new("this machine is not set up with a Debian mirror"))
 }
 
-fn first_mirror(targets: &str) -> Option<Mirror> {
-    targets
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .find(|(uri, _)| uri.trim_end_matches('/').ends_with("/debian"))
-        .map(|(uri, release)| Mirror { uri: uri.to_owned(), release: release.to_owned() })
+/// Among lines like `'http://mirror/debian/dists/bookworm/InRelease' file 0`.
+fn first_mirror(would_fetch: &str) -> Option<Mirror> {
+    would_fetch.lines().find_map(|line| {
+        let (uri, rest) = line.strip_prefix('\'')?.split_once("/dists/")?;
+        let (release, _) = rest.split_once("/InRelease'")?;
+        let proper = uri.ends_with("/debian") && !release.contains(['-', '/']);
+        proper.then(|| Mirror { uri: uri.to_owned(), release: release.to_owned() })
+    })
 }
 
 /// The configuration is read after the system's own (`--config-file`), so that proxies set there stay and its hooks can be cleared:
@@ -125,10 +126,17 @@ mod tests {
 
     #[test]
     fn the_mirror_is_the_first_archive_proper() {
-        let targets = "http://m.invalid/debian-security/ bookworm-security\nhttp://m.invalid/debian/ bookworm\nhttp://m.invalid/debian/ bookworm-updates\n";
-        let mirror = first_mirror(targets).unwrap();
-        assert_eq!((mirror.uri.as_str(), mirror.release.as_str()), ("http://m.invalid/debian/", "bookworm"));
-        assert!(first_mirror("http://m.invalid/other noble\n").is_none());
+        let line = |path: &str| format!("'http://m.invalid/{path}' some_file 0 \n");
+        let lines = [
+            "debian-security/dists/bookworm-security",
+            "debian/dists/bookworm-updates",
+            "debian/dists/bookworm",
+            "debian/dists/sid",
+        ];
+        let mirror = first_mirror(&lines.map(|path| line(&format!("{path}/InRelease"))).concat()).unwrap();
+        assert_eq!((mirror.uri.as_str(), mirror.release.as_str()), ("http://m.invalid/debian", "bookworm"));
+        assert!(first_mirror(&line("other/dists/noble/InRelease")).is_none());
+        assert!(first_mirror(&line("debian/dists/bookworm/main/binary-amd64/Packages.xz")).is_none());
         assert!(first_mirror("").is_none());
     }
 }
