@@ -1,8 +1,13 @@
 //! `cargo xtask bench`: the benchmarks by name, each with the features it asks for.
 
+use std::time::Duration;
+
 use crate::error::{Error, Result};
 use crate::report::{Outcome, Report};
 use crate::{shell, workspace};
+
+/// Built already, and run quickly: this is a guard against one that never ends, not a measure.
+const QUICK_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Runs every benchmark of the workspace, one after the other: side by side they would measure each other.
 pub(crate) fn all(report: &mut Report, args: &[String]) {
@@ -33,7 +38,7 @@ pub(crate) fn smoke(report: &mut Report) {
             return Ok(Outcome::Skipped("there is no such benchmark".into()));
         }
         let args = ["bench", "--workspace", "--features", &features, "--bench", "pick", "--", "--quick"];
-        shell::run(shell::cargo().args(args)).map(|()| Outcome::Passed)
+        shell::run_within(shell::cargo().args(args), QUICK_LIMIT).map(|()| Outcome::Passed)
     });
 }
 

@@ -14,6 +14,9 @@ use crate::{shell, workspace};
 /// The longest, `quickstart`, promises to end within 20 s; a busy machine gets six times that.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// The same with a build before it, from nothing and on two slow cores.
+const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
+
 /// One step per example, built with the features the tests use.
 pub(crate) fn run_all(report: &mut Report) {
     let mut built = Vec::new();
@@ -36,7 +39,7 @@ pub(crate) fn quickstart(report: &mut Report) {
         if !targets.any(|target| target.kind == "example" && target.name == "quickstart") {
             return Ok(Outcome::Skipped("there is no such example".into()));
         }
-        shell::run(shell::cargo().args(["run", "--example", "quickstart"])).map(|()| Outcome::Passed)
+        shell::run_within(shell::cargo().args(["run", "--example", "quickstart"]), BUILD_LIMIT).map(|()| Outcome::Passed)
     });
 }
 
