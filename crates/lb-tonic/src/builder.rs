@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use lb_core::machine::{Command, MachineConfig};
 use lb_core::{BackoffConfig, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage};
+use lb_health::{GrpcHealthCheck, HealthConfig};
 use lb_transport::{Connector, H2Connector, TransportConfig};
 use tokio::runtime;
 use tonic::body::Body;
@@ -152,6 +153,12 @@ impl LbChannelBuilder {
     {
         self.connector = Some(Arc::new(Boxed(connector)));
         self
+    }
+
+    /// Watches this gRPC service's health on every connection (grpc.health.v1); `""` is the server as a whole. An endpoint gets
+    /// calls only while it serves. Off by default.
+    pub fn health_check(self, service: impl Into<Arc<str>>) -> Self {
+        self.health(GrpcHealthCheck::new(HealthConfig::watch(service)))
     }
 
     /// Checks the health of endpoints in another way.
