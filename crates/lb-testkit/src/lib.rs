@@ -8,6 +8,7 @@
 //! |---|---|
 //! | calls against well-behaved and misbehaving servers | [`EchoServer`] |
 //! | a network that delays, cuts, freezes | [`FaultProxy`] |
+//! | decisions over simulated hours | [`SimNet`] |
 //! | a channel's view of discovery | [`FakeResolver`] |
 //! | an address that refuses or hangs | [`ReservedPort`], [`HangingPort`] |
 //! | a peer that breaks HTTP/2 | [`RawServer`] |
@@ -28,6 +29,7 @@ mod random;
 pub mod raw;
 mod resolver;
 pub mod services;
+pub mod sim;
 
 pub use echo::{EchoControl, EchoServer, EchoServerBuilder, HealthControl, HealthFault, Latency, RequestHead, ServingStatus};
 pub use light::LightServer;
@@ -36,3 +38,4 @@ pub use process::{EchoProcess, LightProcess};
 pub use proxy::{Cut, Direction, Fault, FaultProxy};
 pub use raw::{Heard, RawConn, RawServer};
 pub use resolver::{FakeResolver, FakeResolverHandle};
+pub use sim::{SimClock, SimNet};
