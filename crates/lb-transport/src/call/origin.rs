@@ -1,0 +1,64 @@
+//! What every request on a connection has in common: scheme, authority and user agent.
+
+use http::header::USER_AGENT;
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Uri, Version};
+
+/// Completes request heads that have only a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+    pub(crate) user_agent: HeaderValue,
+}
+
+impl Origin {
+    /// The head h2 sends. A scheme and authority in the request are kept; our user agent is appended to the request's own.
+    pub(super) fn head(&self, parts: Parts) -> Request<()> {
+        let mut head = Request::from_parts(parts, ());
+        *head.version_mut() = Version::HTTP_2;
+        let uri = std::mem::take(head.uri_mut()).into_parts();
+        let mut full = http::uri::Parts::default();
+        full.scheme = Some(uri.scheme.unwrap_or_else(|| self.scheme.clone()));
+        full.authority = Some(uri.authority.unwrap_or_else(|| self.authority.clone()));
+        full.path_and_query = Some(uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        *head.uri_mut() = Uri::from_parts(full).expect("scheme, authority and path are all there");
+        let agent = match head.headers().get(USER_AGENT) {
+            None => self.user_agent.clone(),
+            Some(theirs) => append(theirs, &self.user_agent),
+        };
+        head.headers_mut().insert(USER_AGENT, agent);
+        head
+    }
+}
+
+fn append(theirs: &HeaderValue, ours: &HeaderValue) -> HeaderValue {
+    let both = [theirs.as_bytes(), b" ", ours.as_bytes()].concat();
+    HeaderValue::from_bytes(&both).unwrap_or_else(|_| theirs.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(request: Request<()>) -> Request<()> {
+        let origin = Origin {
+            scheme: Scheme::HTTPS,
+            authority: Authority::from_static("orders:443"),
+            user_agent: HeaderValue::from_static("evenkeel/1"),
+        };
+        origin.head(request.into_parts().0)
+    }
+
+    #[test]
+    fn completes_what_is_missing_and_keeps_what_is_there() {
+        let bare = head(Request::post("/a.B/C").body(()).unwrap());
+        assert_eq!(bare.uri(), "https://orders:443/a.B/C");
+        assert_eq!(bare.headers()[USER_AGENT], "evenkeel/1");
+        let own = head(Request::post("http://other/a.B/C").header(USER_AGENT, "mine/2").body(()).unwrap());
+        assert_eq!(own.uri(), "http://other/a.B/C");
+        assert_eq!(own.headers()[USER_AGENT], "mine/2 evenkeel/1");
+        assert_eq!(own.version(), Version::HTTP_2);
+    }
+}

@@ -1,0 +1,63 @@
+//! The handle calls are sent on.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http_body::Body;
+
+use super::future::ResponseFuture;
+use crate::BoxError;
+use crate::conn::{Link, Pool};
+
+/// Sends calls on a connection, or on the endpoint's small pool of them. Clones share it.
+///
+/// It keeps no connection alive: once the [`ConnectionHandle`](crate::ConnectionHandle) is gone, calls fail as not sent.
+#[derive(Debug, Clone)]
+pub struct H2Transport {
+    pool: Arc<Pool>,
+    /// The first connection, for the usual case that it has room.
+    oldest: Arc<Link>,
+}
+
+impl H2Transport {
+    pub(crate) fn new(pool: Arc<Pool>, oldest: Arc<Link>) -> Self {
+        Self { pool, oldest }
+    }
+
+    /// Sends a request. Its URI needs only a path; scheme, authority and user agent are added.
+    ///
+    /// A request whose body is complete within two polls is sent at once, whole; any other is sent as the peer's windows allow, by a
+    /// task that ends with the response. If the peer's limit of streams is reached the future waits for its turn, which comes in order;
+    /// give it a deadline of your own. Cancel safe.
+    pub fn send<B>(&self, request: Request<B>) -> ResponseFuture<B>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        match self.pool.try_acquire(&self.oldest) {
+            Some(permit) => ResponseFuture::ready(request, permit),
+            None => ResponseFuture::new(request, self.pool.clone()),
+        }
+    }
+
+    /// Streams in progress, over all connections that take new calls.
+    pub fn in_flight(&self) -> usize {
+        self.pool.load().0
+    }
+
+    /// How many streams the server allows at once, over all connections that take new calls; `usize::MAX` is unlimited.
+    pub fn limit(&self) -> usize {
+        self.pool.load().1
+    }
+
+    /// Calls that wait for a stream.
+    pub fn queued(&self) -> usize {
+        self.pool.queued()
+    }
+
+    /// Connections that take new calls.
+    pub fn connections(&self) -> usize {
+        self.pool.connections()
+    }
+}
