@@ -20,12 +20,13 @@ pub(crate) fn each_alone(report: &mut Report) {
     }
 }
 
-/// The library alone: its binaries and tests may need what a feature brings.
+/// The library alone: its binaries and tests may need what a feature brings. By clippy and not by `RUSTFLAGS`, so that what was
+/// checked of the dependencies before is used again.
 fn check(package: &str, feature: Option<&str>) -> Result<()> {
     let mut command = shell::cargo();
-    command.args(["check", "--quiet", "--package", package, "--no-default-features", "--lib"]);
+    command.args(["clippy", "--quiet", "--package", package, "--no-default-features", "--lib"]);
     if let Some(feature) = feature {
         command.args(["--features", feature]);
     }
-    shell::run(command.env("RUSTFLAGS", "-D warnings"))
+    shell::run(command.args(["--", "-D", "warnings"]))
 }
