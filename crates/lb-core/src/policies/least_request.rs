@@ -28,7 +28,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::config;
-use super::petiole::{self, NotReady};
+use super::petiole::{self, HasSlot, NotReady};
 use crate::pick::{PickArgs, PickResult, Picker, Score};
 use crate::policy::{ConfigError, LbState, Plan, Policy, SubchannelView};
 use crate::scratch::Scratch;
@@ -79,34 +79,43 @@ impl LeastRequest {
 impl Policy for LeastRequest {
     fn rebuild(&mut self, _now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState {
         petiole::spread(view, plan, |ready, others| {
-            Arc::new(Sampler {
-                slots: ready.iter().map(|row| row.slot).collect(),
-                stats: ready.iter().map(|row| Arc::clone(&row.stats)).collect(),
-                choices: self.choices,
-                others,
-            })
+            let rows = ready.iter().map(|row| Row { slot: row.slot, stats: Arc::clone(&row.stats) }).collect();
+            Arc::new(Sampler { rows, choices: self.choices, others })
         })
     }
 }
 
-/// `slots` and `stats` are parallel and never empty; apart, because a pick reads several counters and one slot.
+/// `rows` is never empty.
 #[derive(Debug)]
 struct Sampler {
-    slots: Box<[Slot]>,
-    stats: Box<[Arc<EndpointStats>]>,
+    rows: Box<[Row]>,
     choices: u32,
     others: NotReady,
+}
+
+/// Slot and counters side by side: with many endpoints each table of its own would be a cache miss more per pick.
+#[derive(Debug, Clone)]
+struct Row {
+    slot: Slot,
+    stats: Arc<EndpointStats>,
+}
+
+impl HasSlot for Row {
+    #[inline]
+    fn slot(&self) -> Slot {
+        self.slot
+    }
 }
 
 impl Sampler {
     #[inline]
     fn sample(&self, scratch: &mut Scratch) -> usize {
-        let len = self.stats.len() as u32;
+        let len = self.rows.len() as u32;
         let mut best = scratch.below(len) as usize;
-        let mut load = self.stats[best].in_flight();
+        let mut load = self.rows[best].stats.in_flight();
         for _ in 1..self.choices {
             let other = scratch.below(len) as usize;
-            let other_load = self.stats[other].in_flight();
+            let other_load = self.rows[other].stats.in_flight();
             if other_load < load {
                 (best, load) = (other, other_load);
             }
@@ -127,30 +136,26 @@ impl Sampler {
 impl Picker for Sampler {
     #[inline]
     fn pick(&self, args: &mut PickArgs<'_>) -> PickResult {
-        PickResult::Pick(petiole::draw_untried(&self.slots, args.tried, || self.sample(args.scratch)))
+        PickResult::Pick(petiole::draw_untried(&self.rows, args.tried, || self.sample(args.scratch)))
     }
 
     fn restrict(&self, keep: &dyn Fn(Slot) -> bool) -> Arc<dyn Picker> {
-        let kept = || self.slots.iter().zip(&self.stats).filter(|(slot, _)| keep(**slot));
-        let slots: Box<[Slot]> = kept().map(|(slot, _)| *slot).collect();
+        let rows: Box<[Row]> = self.rows.iter().filter(|row| keep(row.slot)).cloned().collect();
         let others = self.others.restricted(keep);
-        if slots.is_empty() {
-            return Arc::new(others);
-        }
-        Arc::new(Self { slots, stats: kept().map(|(_, stats)| Arc::clone(stats)).collect(), choices: self.choices, others })
+        if rows.is_empty() { Arc::new(others) } else { Arc::new(Self { rows, choices: self.choices, others }) }
     }
 
     fn explain(&self, _args: &mut PickArgs<'_>) -> Vec<Score> {
-        let loads: Vec<u32> = self.stats.iter().map(|stats| stats.in_flight()).collect();
+        let loads: Vec<u32> = self.rows.iter().map(|row| row.stats.in_flight()).collect();
         let mut sorted = loads.clone();
         sorted.sort_unstable();
-        let score = |(slot, load): (&Slot, &u32)| {
+        let score = |(row, load): (&Row, &u32)| {
             let mut score =
-                Score::new(*slot, self.chance(*load, &sorted), format!("{load} calls in flight, best of {}", self.choices));
+                Score::new(row.slot, self.chance(*load, &sorted), format!("{load} calls in flight, best of {}", self.choices));
             score.parts.push(("in_flight", f64::from(*load)));
             score
         };
-        self.slots.iter().zip(&loads).map(score).collect()
+        self.rows.iter().zip(&loads).map(score).collect()
     }
 }
 
@@ -186,8 +191,7 @@ mod tests {
     fn the_less_busy_of_the_drawn_wins_and_the_first_of_equals() {
         let view = ready(4);
         let picker = Sampler {
-            slots: view.iter().map(|row| row.slot).collect(),
-            stats: view.iter().map(|row| Arc::clone(&row.stats)).collect(),
+            rows: view.iter().map(|row| Row { slot: row.slot, stats: Arc::clone(&row.stats) }).collect(),
             choices: 2,
             others: NotReady::new(Box::default()),
         };

@@ -42,25 +42,37 @@ pub(super) fn sequence(plan: &Plan) -> Arc<Sequence> {
     Sequence::new(plan.entropy >> 33)
 }
 
-/// Draws an index into `slots` whose slot was not tried before; if all were, any.
+/// A row of a picker's table.
+pub(super) trait HasSlot {
+    fn slot(&self) -> Slot;
+}
+
+impl HasSlot for Slot {
+    #[inline]
+    fn slot(&self) -> Slot {
+        *self
+    }
+}
+
+/// Draws an index into `rows` whose slot was not tried before; if all were, any.
 #[inline]
-pub(super) fn draw_untried(slots: &[Slot], tried: &[Slot], mut draw: impl FnMut() -> usize) -> Slot {
-    let slot = slots[draw()];
-    if tried.is_empty() || !tried.contains(&slot) { slot } else { draw_again(slots, tried, draw) }
+pub(super) fn draw_untried<R: HasSlot>(rows: &[R], tried: &[Slot], mut draw: impl FnMut() -> usize) -> Slot {
+    let slot = rows[draw()].slot();
+    if tried.is_empty() || !tried.contains(&slot) { slot } else { draw_again(rows, tried, draw) }
 }
 
 #[cold]
-fn draw_again(slots: &[Slot], tried: &[Slot], mut draw: impl FnMut() -> usize) -> Slot {
+fn draw_again<R: HasSlot>(rows: &[R], tried: &[Slot], mut draw: impl FnMut() -> usize) -> Slot {
     let mut index = 0;
     for _ in 0..REDRAWS {
         index = draw();
-        if !tried.contains(&slots[index]) {
-            return slots[index];
+        if !tried.contains(&rows[index].slot()) {
+            return rows[index].slot();
         }
     }
-    // Among one slot more than were tried is one that was not, if there is one at all.
-    let following = slots.iter().cycle().skip(index).take(tried.len() + 1);
-    *following.clone().find(|slot| !tried.contains(slot)).unwrap_or(&slots[index])
+    // Among one row more than were tried is one that was not, if there is one at all.
+    let mut following = rows.iter().cycle().skip(index).take(tried.len() + 1).map(HasSlot::slot);
+    following.find(|slot| !tried.contains(slot)).unwrap_or_else(|| rows[index].slot())
 }
 
 /// The endpoints that are not READY: the whole picker while none is, and what a READY picker falls back to when a call restricts
