@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::driver::Driver;
 use super::link::{Link, Permit};
@@ -59,7 +58,6 @@ struct State {
     queue: BTreeMap<u64, Seat>,
     arrivals: u64,
     dialling: Option<AbortHandle>,
-    dial_after: Option<Instant>,
     closed: Option<CloseReason>,
     on_close: Option<oneshot::Sender<CloseReason>>,
 }
@@ -131,31 +129,38 @@ impl Pool {
         }
     }
 
-    /// Dials a further connection if one is allowed and none is on its way.
+    /// Dials further connections if they are wanted and none is on its way.
     fn grow(self: &Arc<Self>, state: &mut State) {
-        let paused = state.dial_after.is_some_and(|after| Instant::now() < after);
-        if state.dialling.is_some() || paused || state.links.len() >= self.config.max_connections {
+        if state.dialling.is_some() || !state.wants_another(self.config.max_connections) {
             return;
         }
         let Some(link) = state.links.first() else { return };
-        let (pool, dial) = (self.clone(), (self.config.dial)());
-        let task = link.runtime.spawn(async move {
-            let dialled = dial.await;
-            let mut state = lock(&pool.state);
-            state.dialling = None;
-            state.dial_after = dialled.is_none().then(|| Instant::now() + DIAL_PAUSE);
-            drop(state);
-            dialled.map(|dialled| pool.join(dialled));
-        });
-        state.dialling = Some(task.abort_handle());
+        state.dialling = Some(link.runtime.spawn(self.clone().dial()).abort_handle());
+    }
+
+    /// Dials as long as calls wait, so that those in the queue need no later arrival to get on.
+    async fn dial(self: Arc<Self>) {
+        loop {
+            match (self.config.dial)().await {
+                Some(dialled) => drop(self.join(dialled)),
+                None => tokio::time::sleep(DIAL_PAUSE).await,
+            }
+            let mut state = lock(&self.state);
+            if !state.wants_another(self.config.max_connections) {
+                state.dialling = None;
+                return;
+            }
+        }
     }
 
     /// A connection takes no more calls. If it was the last, the pool is closed.
-    pub(super) fn left(&self, link: &Arc<Link>, reason: &CloseReason) {
+    pub(super) fn left(self: &Arc<Self>, link: &Arc<Link>, reason: &CloseReason) {
         let mut state = lock(&self.state);
         state.links.retain(|other| !Arc::ptr_eq(other, link));
         if state.links.is_empty() {
             self.shut(state, reason.clone());
+        } else {
+            self.grow(&mut state);
         }
     }
 
@@ -213,6 +218,11 @@ impl Pool {
 }
 
 impl State {
+    /// Whether calls wait that another connection could take.
+    fn wants_another(&self, max: usize) -> bool {
+        self.links.len() < max && self.queue.values().any(|seat| matches!(seat, Seat::Waiting(_)))
+    }
+
     /// The permit granted to a place in the queue, which is then given up.
     fn take_granted(&mut self, number: u64) -> Option<Permit> {
         if !matches!(self.queue.get(&number), Some(Seat::Granted(_))) {
