@@ -1,0 +1,88 @@
+//! An endpoint is killed by SIGKILL under load, and started again.
+
+use std::time::{Duration, Instant};
+
+use evenkeel::{BackoffConfig, CallError, ConnectivityState, LbChannel};
+use lb_testkit::EchoProcess;
+use lb_testkit::pb::EchoRequest;
+use tonic::Code;
+
+use crate::support::{Load, call, call_error, info, picked, ready, soon, target, until_state};
+
+const CALLERS: usize = 16;
+
+async fn processes(count: usize) -> Vec<EchoProcess> {
+    let mut processes = Vec::new();
+    for index in 0..count {
+        processes.push(EchoProcess::spawn(&format!("s{index}")).await.unwrap());
+    }
+    processes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_calls_in_flight_on_it_fail_and_it_gets_no_pick_once_it_is_gone() {
+    let mut processes = processes(3).await;
+    let longest = Duration::from_millis(800);
+    let backoff = BackoffConfig::try_new(Duration::from_millis(100), 1.6, longest, 0.2, Duration::from_secs(5)).unwrap();
+    let addrs: Vec<_> = processes.iter().map(EchoProcess::addr).collect();
+    let channel = LbChannel::builder(target(addrs.clone())).backoff(backoff).build().unwrap();
+    ready(&channel, 3).await;
+    let (victim, key) = (addrs[1], addrs[1].to_string());
+
+    // Slow enough for calls to be in flight at any moment, and on the victim too.
+    let load = Load::start(&channel, CALLERS, &EchoRequest { delay_ms: 2, ..EchoRequest::default() });
+    load.goes_on(200).await;
+    processes[1].kill().await.unwrap();
+    soon("the victim leaves READY", async {
+        while info(&channel, victim).state == ConnectivityState::Ready {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    load.goes_on(300).await;
+    // From here on a pick of the victim would show as a second attempt, or as its server's name.
+    for _ in 0..300 {
+        let reply = call(&channel).await.unwrap();
+        let (endpoint, attempts) = picked(&reply);
+        assert_ne!(endpoint, key);
+        assert_eq!(attempts, 1, "a pick went to a connection that is gone");
+    }
+    let tally = load.stop().await;
+    assert!(tally.failures.len() <= CALLERS, "more failed than could be in flight: {}", tally.failures.len());
+    for status in &tally.failures {
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(status.message().contains(&key), "{status}");
+        assert!(matches!(call_error(status), Some(CallError::Lost { endpoint, .. }) if endpoint.as_str() == key), "{status:?}");
+    }
+    assert_eq!(info(&channel, victim).in_flight, 0);
+
+    // No call is made from here until it is back.
+    processes[1].restart().await.unwrap();
+    let restarted = Instant::now();
+    until_state(&channel, victim, ConnectivityState::Ready).await;
+    let took = restarted.elapsed();
+    // One backoff with its jitter; the rest is for a busy machine.
+    assert!(took < longest.mul_f64(1.2) + Duration::from_secs(3), "it took {took:?} to come back");
+    let load = Load::start(&channel, CALLERS, &EchoRequest::default());
+    load.goes_on(300).await;
+    let tally = load.stop().await;
+    tally.all_succeeded();
+    assert!(tally.by_server["s1"] >= tally.ok / 4, "{:?}", tally.by_server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_one_killed_fails_calls_at_once_and_recovers_by_itself() {
+    let mut processes = processes(1).await;
+    let addr = processes[0].addr();
+    let channel = LbChannel::builder(target([addr])).backoff(crate::support::quick_backoff()).build().unwrap();
+    ready(&channel, 1).await;
+    processes[0].kill().await.unwrap();
+    until_state(&channel, addr, ConnectivityState::TransientFailure).await;
+    let status = call(&channel).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(matches!(call_error(&status), Some(CallError::NoEndpoint { .. })), "{status:?}");
+    assert!(status.message().contains(&addr.to_string()) && status.message().contains("refused"), "{status}");
+    processes[0].restart().await.unwrap();
+    until_state(&channel, addr, ConnectivityState::Ready).await;
+    call(&channel).await.unwrap();
+}
