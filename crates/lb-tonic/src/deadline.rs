@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-const HEADER: &str = "grpc-timeout";
+/// The header that tells a server how long it has.
+pub(crate) const HEADER: &str = "grpc-timeout";
 
 /// The most digits the header may have.
 const MAX_DIGITS: usize = 8;

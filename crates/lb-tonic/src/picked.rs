@@ -8,6 +8,9 @@ use crate::snapshot::Connected;
 
 /// The endpoint that answered a call, in the extensions of its response.
 ///
+/// Every call of a generated client has it. A request without any extension (made by hand, without tonic's `GrpcMethod` and
+/// without [`PickOptions`](crate::PickOptions)) does not, because there is no map to put it in without allocating one.
+///
 /// ```
 /// # use lb_tonic::PickedEndpoint;
 /// fn log<T>(response: &tonic::Response<T>) {

@@ -12,7 +12,7 @@ use crate::event::LbEvent;
 use crate::pick::Always;
 use crate::policy::{LbState, Plan, Stage, SubchannelView};
 use crate::snapshot::{NamedPicker, Row};
-use crate::stages::{DrainStage, RegistryHealthStage};
+use crate::stages::{DrainStage, PriorityStage, RegistryHealthStage};
 
 use super::event::NamedPolicy;
 
@@ -38,7 +38,7 @@ pub(super) struct Outcome {
 impl Balancer {
     /// The built-in stages, then `custom`, then `policy`.
     pub(super) fn new(custom: Vec<Box<dyn Stage>>, policy: NamedPolicy) -> Self {
-        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(RegistryHealthStage)];
+        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(RegistryHealthStage), Box::new(PriorityStage::default())];
         stages.extend(custom);
         Self { drain: DrainStage::default(), stages, current: policy, pending: None, further: Vec::new() }
     }

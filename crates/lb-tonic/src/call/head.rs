@@ -10,14 +10,19 @@ use crate::options::PickOptions;
 use crate::snapshot::Connected;
 
 use super::request_body::RequestBody;
+use super::retained::Retained;
 
 /// Path, metadata, wishes and history of a call.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) uri: Uri,
+    /// The caller's, until the first attempt takes them; restored for a later one.
     pub(crate) headers: HeaderMap,
+    retained: Retained,
     /// The request's own, kept for the memory they have.
     pub(crate) extensions: Extensions,
+    /// Whether the request came with extensions, and its response gets some.
+    pub(crate) extended: bool,
     /// `None` is the common case and costs nothing.
     pub(crate) hints: Option<Box<PickHints>>,
     /// Where earlier attempts went.
@@ -32,11 +37,14 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn new<B>(request: Request<B>) -> (Self, B) {
         let (mut parts, body) = request.into_parts();
+        let extended = !parts.extensions.is_empty();
         let hints = parts.extensions.remove::<PickOptions>().map(|options| Box::new(options.hints));
         let head = Self {
             uri: parts.uri,
             headers: parts.headers,
+            retained: Retained::default(),
             extensions: parts.extensions,
+            extended,
             hints,
             tried: SmallVec::new(),
             unusable: None,
@@ -46,14 +54,22 @@ impl Head {
         (head, body)
     }
 
-    /// The request of one attempt. The headers are copied, because the attempt may not be the last.
-    pub(crate) fn request(&self, body: RequestBody) -> Request<RequestBody> {
+    /// The request of one attempt, which takes the headers.
+    pub(crate) fn request(&mut self, body: RequestBody) -> Request<RequestBody> {
+        if self.attempts == 1 {
+            self.retained = Retained::new(&self.headers);
+        }
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = Version::HTTP_2;
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = std::mem::take(&mut self.headers);
         request
+    }
+
+    /// Makes ready for another attempt.
+    pub(crate) fn restore(&mut self) {
+        self.headers = self.retained.restore();
     }
 
     pub(crate) fn is_unusable(&self, connected: &Arc<Connected>) -> bool {

@@ -9,7 +9,7 @@
 //! The pick is made in [`LbChannel::call`](crate::LbChannel), on the caller's task, with the channel clone's own scratch. A call
 //! that finds no endpoint at once *seeks*: it waits for the next generation and picks again, until it finds one, its policy says
 //! no, or its deadline passes. A seek is boxed; everything before and after it is not, so a call that finds its endpoint at once
-//! allocates nothing here but the retained headers.
+//! allocates nothing here but the [`PickedEndpoint`] of its response.
 //!
 //! Cancel safe: dropping the future at any point takes the call off its endpoint's books and resets its stream.
 
@@ -19,6 +19,7 @@ mod head;
 mod message_size;
 mod request_body;
 mod response_body;
+mod retained;
 mod seek;
 
 use std::fmt;
@@ -136,6 +137,7 @@ impl Call {
             guard.outcome = lb_core::Outcome::Failure;
             return Err(failure(&guard.connected, error));
         }
+        head.restore();
         head.tried.push(guard.connected.slot);
         head.unusable = (error.kind == AttemptErrorKind::NotSent).then(|| Arc::clone(&guard.connected));
         drop(guard);
@@ -146,11 +148,12 @@ impl Call {
         let Sending { guard, mut head, content, .. } = sending;
         content.commit();
         let (mut parts, body) = response.into_parts();
-        let picked = PickedEndpoint::new(Arc::clone(&guard.connected), head.attempts);
-        // The request's map has its memory already; what was in it has been read.
-        head.extensions.clear();
-        head.extensions.insert(picked);
-        parts.extensions = std::mem::take(&mut head.extensions);
+        // The request's map has its memory already, and what was in it has been read. A new map would cost three allocations.
+        if head.extended {
+            head.extensions.clear();
+            head.extensions.insert(PickedEndpoint::new(Arc::clone(&guard.connected), head.attempts));
+            parts.extensions = std::mem::take(&mut head.extensions);
+        }
         let deadline = self.deadline.take().map(|deadline| deadline.sleep);
         let body = ResponseBody::new(body, guard, &parts.headers, deadline, self.handle.config().max_response);
         Response::from_parts(parts, body)

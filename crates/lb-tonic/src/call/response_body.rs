@@ -78,6 +78,13 @@ impl ResponseBody {
     }
 }
 
+impl Default for ResponseBody {
+    /// A body without content that belongs to no call: what generated clients with an interceptor ask of every body type.
+    fn default() -> Self {
+        Self { body: AnyBody::Other(tonic::body::Body::empty()), guard: None, deadline: None, limit: None }
+    }
+}
+
 /// How a call ended, by the `grpc-status` in headers or trailers.
 fn outcome(headers: &HeaderMap) -> Option<Outcome> {
     let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
