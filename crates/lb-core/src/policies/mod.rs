@@ -31,3 +31,7 @@ pub use pick_first::PickFirst;
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted_round_robin::WeightedRoundRobin;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod with_machine;
