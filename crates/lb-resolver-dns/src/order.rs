@@ -38,6 +38,11 @@ impl Order {
         addresses.dedup();
     }
 
+    /// The place of a name among others of its class.
+    pub(crate) fn scatter_name(&self, name: &str) -> u64 {
+        name.bytes().fold(self.seed, |state, byte| mix(state ^ u64::from(byte)))
+    }
+
     fn scatter(&self, ip: IpAddr) -> u64 {
         let bits = match ip {
             IpAddr::V4(v4) => u128::from(v4.to_bits()),

@@ -24,8 +24,8 @@ const RARELY: u32 = 100;
 /// The endpoints of these records, whose targets have these addresses.
 pub(crate) fn endpoints(services: &[Service], addresses: &HashMap<String, Merged>, order: &Order) -> Vec<Endpoint> {
     let mut services: Vec<&Service> = services.iter().collect();
-    // The order of records means nothing, so a rotated answer is the same answer.
-    services.sort_by(|a, b| (a.priority, &a.target, a.port, a.weight).cmp(&(b.priority, &b.target, b.port, b.weight)));
+    // The order of records means nothing, so a rotated answer is the same answer; and clients that use only the first endpoint spread.
+    services.sort_by_key(|service| (service.priority, order.scatter_name(&service.target), service.port, service.weight));
     let mut endpoints = Vec::new();
     for group in services.chunk_by(|a, b| a.priority == b.priority) {
         for service in group {
@@ -85,7 +85,11 @@ mod tests {
         let addresses =
             services.iter().enumerate().map(|(i, service)| (service.target.clone(), merged(&[&format!("10.0.0.{i}")], &[])));
         let endpoints = endpoints(services, &addresses.collect(), &Order::new(1));
-        endpoints.iter().map(|endpoint| (endpoint.attributes.priority, endpoint.attributes.weight)).collect()
+        let mut found: Vec<_> =
+            endpoints.iter().map(|endpoint| (endpoint.attributes.priority, endpoint.attributes.weight)).collect();
+        assert!(found.is_sorted_by_key(|(priority, _)| *priority));
+        found.sort_unstable();
+        found
     }
 
     #[test]
@@ -93,7 +97,7 @@ mod tests {
         assert_eq!(weights(&[service("a.", 10, 1), service("b.", 60, 0)]), [(0, 60), (1, 10)]);
         assert_eq!(weights(&[service("a.", 0, 0), service("b.", 0, 0)]), [(0, 1), (0, 1)]);
         assert_eq!(weights(&[service("a.", 0, 0), service("b.", 7, 0), service("c.", 3, 9)]), [(0, 1), (0, 700), (9, 3)]);
-        assert_eq!(weights(&[service("a.", u16::MAX, 0), service("b.", 0, 0)]), [(0, 6_553_500), (0, 1)]);
+        assert_eq!(weights(&[service("a.", u16::MAX, 0), service("b.", 0, 0)]), [(0, 1), (0, 6_553_500)]);
     }
 
     #[test]
@@ -104,9 +108,21 @@ mod tests {
         ]);
         let services = [service("many.", 4, 0), service("dual.", 4, 0), service("gone.", 4, 0)];
         let endpoints = endpoints(&services, &addresses, &Order::new(1));
-        assert_eq!(endpoints.len(), 4);
-        assert_eq!(endpoints[0].addresses().len(), 2);
-        assert_eq!(endpoints[0].attributes.id.as_deref(), Some("dual:5"));
-        assert!(endpoints[1..].iter().all(|endpoint| endpoint.attributes.id.is_none() && endpoint.attributes.weight == 4));
+        let (dual, many): (Vec<_>, Vec<_>) = endpoints.iter().partition(|endpoint| endpoint.addresses().len() == 2);
+        assert_eq!((dual.len(), many.len()), (1, 3));
+        assert_eq!(dual[0].attributes.id.as_deref(), Some("dual:5"));
+        assert!(many.iter().all(|endpoint| endpoint.attributes.id.is_none() && endpoint.attributes.weight == 4));
+    }
+
+    #[test]
+    fn rotation_is_no_change_and_streams_begin_with_different_targets() {
+        let mut services: Vec<_> = (0..20).map(|i| service(&format!("t{i}."), 1, 0)).collect();
+        let addresses = services.iter().map(|service| (service.target.clone(), merged(&["10.0.0.1"], &["::5"]))).collect();
+        let before = endpoints(&services, &addresses, &Order::new(1));
+        services.rotate_left(7);
+        assert_eq!(endpoints(&services, &addresses, &Order::new(1)), before);
+        let first = |seed| endpoints(&services, &addresses, &Order::new(seed))[0].attributes.id.clone();
+        let firsts: std::collections::HashSet<_> = (0..100).map(first).collect();
+        assert!(firsts.len() > 10, "{firsts:?}");
     }
 }

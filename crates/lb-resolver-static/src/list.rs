@@ -117,6 +117,8 @@ fn socket_name(name: &str, what: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn keys(endpoints: Result<Vec<Endpoint>, String>) -> Vec<String> {
@@ -190,5 +192,16 @@ mod tests {
         assert!(unix(&"a".repeat(108)).unwrap_err().contains("108 bytes"));
         assert!(unix_abstract("a\0b").unwrap_err().contains("NUL"));
         assert!(unix_abstract("").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[a-z0-9:.,;=\\[\\]%\\PC]{0,60}") {
+            for parse in [endpoints, ipv4, ipv6] {
+                if let Ok(endpoints) = parse(&text) {
+                    prop_assert_eq!(endpoints.len(), text.split(',').count());
+                }
+            }
+        }
     }
 }
