@@ -161,9 +161,10 @@ fn turns_stay_balanced_from_many_threads() {
     // A thread of its own takes whole cycles of 6 picks, from wherever it starts.
     assert_eq!(from_four_threads(&lb.picker, 3, 6_000, false), [4_000, 8_000, 12_000]);
     let counts = from_four_threads(&lb.picker, 3, 6_000, true);
-    // Interleaved turns are each decided alone; the few that end at the heaviest for want of turns are bounded by chance.
+    // Interleaved turns are each decided alone. A thread that gets only passing ones for `n` turns takes the heaviest, which is
+    // rare unless threads march in step; none was seen, and a tenth of the smallest share is allowed.
     for (count, expected) in counts.iter().zip([4_000, 8_000, 12_000_usize]) {
-        assert!(count.abs_diff(expected) <= 120, "{counts:?}");
+        assert!(count.abs_diff(expected) <= 400, "{counts:?}");
     }
 }
 

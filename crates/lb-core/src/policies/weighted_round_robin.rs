@@ -18,7 +18,7 @@
 //! # Ok::<(), lb_core::ConfigError>(())
 //! ```
 //!
-//! Source: gRFC A58, with weights from the resolver in place of load reports; the fields about load reports are accepted and have no
+//! Source: gRFC A58, with weights from the resolver in place of load reports; the fields about load reports are checked and have no
 //! effect.
 
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::config;
 use super::petiole::{self, NotReady};
 use super::stride::Stride;
 use crate::pick::{PickArgs, PickResult, Picker, Score};
@@ -43,8 +44,15 @@ impl WeightedRoundRobin {
     /// Its name in service configs.
     pub const NAME: &'static str = "weighted_round_robin";
 
-    /// From its configuration, none of whose fields has an effect without load reports.
-    pub fn from_config(_config: &Value) -> Result<Self, ConfigError> {
+    /// From its configuration. The fields of gRFC A58 and A114 are about load reports: they are checked, so that what other clients
+    /// refuse is refused here, and have no effect.
+    pub fn from_config(config: &Value) -> Result<Self, ConfigError> {
+        config::flag(Self::NAME, config, "enableOobLoadReport")?;
+        for field in ["oobReportingPeriod", "blackoutPeriod", "weightExpirationPeriod", "weightUpdatePeriod"] {
+            config::check_duration(Self::NAME, config, field)?;
+        }
+        config::check_not_negative(Self::NAME, config, "errorUtilizationPenalty")?;
+        config::check_texts(Self::NAME, config, "metricNamesForComputingUtilization")?;
         Ok(Self::default())
     }
 }
@@ -131,11 +139,34 @@ impl Picker for Scheduler {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::policies::testing::{Caller, count_fresh, rebuild, slot, weighted};
 
     fn picker(weights: &[u32]) -> Arc<dyn Picker> {
         rebuild(&mut WeightedRoundRobin::default(), &weighted(weights)).picker
+    }
+
+    #[test]
+    fn fields_about_load_reports_are_checked() {
+        let full = json!({
+            "enableOobLoadReport": true, "oobReportingPeriod": "10s", "blackoutPeriod": "-1s", "weightExpirationPeriod": "180s",
+            "weightUpdatePeriod": "0.01s", "errorUtilizationPenalty": 1, "metricNamesForComputingUtilization": ["named_metrics.x"],
+        });
+        for good in [json!({}), json!({"unknown": []}), full] {
+            assert!(WeightedRoundRobin::from_config(&good).is_ok(), "{good}");
+        }
+        for (field, value) in [
+            ("enableOobLoadReport", json!("yes")),
+            ("blackoutPeriod", json!("10")),
+            ("weightUpdatePeriod", json!(1)),
+            ("errorUtilizationPenalty", json!(-1)),
+            ("metricNamesForComputingUtilization", json!([1])),
+        ] {
+            let error = WeightedRoundRobin::from_config(&json!({field: value})).unwrap_err();
+            assert_eq!(error.field, format!("weighted_round_robin.{field}"));
+        }
     }
 
     #[test]
