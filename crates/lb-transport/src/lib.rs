@@ -45,6 +45,8 @@ mod connector;
 mod dial;
 mod error;
 mod h2_connector;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+mod tls;
 
 pub use call::{H2Body, H2Transport, ResponseFuture};
 pub use config::{TransportConfig, TransportConfigError};
@@ -52,6 +54,8 @@ pub use connector::{ConnectAttempt, Connection, ConnectionHandle, Connector};
 pub use dial::interleave;
 pub use error::{AddressFailure, CloseReason, ConnectError, ConnectFailure, ConnectStage, TransportError, TransportErrorKind};
 pub use h2_connector::H2Connector;
+#[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+pub use tls::{ClientTls, TlsConfigError};
 
 /// Any error, boxed; what a request body may fail with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -8,6 +8,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Ping, PingPong};
@@ -19,6 +20,9 @@ use super::link::Link;
 use super::wire::{NOT_HTTP2, Settled, Wire};
 use crate::config::MIN_WINDOW;
 use crate::error::{CloseReason, ConnectFailure};
+
+/// How long a connection without streams may take to send its last bytes and close. A peer that lives takes a round trip.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 type H2Connection = h2::client::Connection<Wire, Bytes>;
 
@@ -59,6 +63,8 @@ pub(crate) struct Driver {
     /// The next keepalive step; there is one if there is a keepalive.
     timer: Option<Pin<Box<Sleep>>>,
     bdp: Option<Bdp>,
+    /// Runs once the connection is over but for its goodbye.
+    farewell: Option<Pin<Box<Sleep>>>,
     /// Bytes read when we last looked.
     read: u64,
     /// A SETTINGS frame went by that h2 may not have applied yet.
@@ -73,7 +79,7 @@ impl Driver {
         let timer = keepalive.as_ref().map(|keepalive| Box::pin(tokio::time::sleep(keepalive.time)));
         let bdp = config.adaptive_window.then(|| Bdp::new(MIN_WINDOW, now));
         let pings = if keepalive.is_some() || bdp.is_some() { connection.ping_pong() } else { None };
-        Self { connection, wire, link, pings, keepalive, timer, bdp, read: 0, limit_stale: true }
+        Self { connection, wire, link, pings, keepalive, timer, bdp, farewell: None, read: 0, limit_stale: true }
     }
 
     /// Ready when the connection is over.
@@ -91,7 +97,15 @@ impl Driver {
                 (Poll::Pending, None) => break,
             }
         }
+        if self.link.is_over() && self.poll_farewell(cx).is_ready() {
+            return Poll::Ready(CloseReason::Closed);
+        }
         self.check_keepalive(cx)
+    }
+
+    /// A peer that reads nothing must not keep a socket and a task that nobody uses.
+    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(FAREWELL))).as_mut().poll(cx)
     }
 
     /// The socket takes nothing any more; what has already arrived may still hold responses.
@@ -230,5 +244,64 @@ impl Drop for Driver {
     /// Before h2's connection is dropped, so that the errors of its streams can say why.
     fn drop(&mut self) {
         self.link.end(CloseReason::Closed);
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::conn::{Pool, PoolConfig, Socket};
+    use crate::dial::Dialled;
+
+    fn config() -> PoolConfig {
+        PoolConfig {
+            origin: crate::call::Origin {
+                scheme: http::uri::Scheme::HTTP,
+                authority: http::uri::Authority::from_static("orders.test"),
+                user_agent: http::HeaderValue::from_static("test"),
+            },
+            keepalive: None,
+            adaptive_window: false,
+            window: MIN_WINDOW,
+            max_connections: 1,
+            dial: Box::new(|| Box::pin(async { None })),
+        }
+    }
+
+    /// A client, and the server's socket.
+    async fn dialled() -> (Dialled, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let wire = Wire::new(Socket::Unix(ours));
+        let (sender, connection) = h2::client::handshake(wire.clone()).await.unwrap();
+        (Dialled { connection, sender, wire, address: lb_core::Address::Unix("test".into()) }, theirs)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_nothing_does_not_hold_a_closed_connection() {
+        let (dialled, theirs) = dialled().await;
+        let wire = dialled.wire.clone();
+        let (pool, _) = Pool::new(config());
+        let link = pool.join(dialled).unwrap();
+        // Fill the socket, so that the goodbye cannot leave.
+        poll_fn(|cx| {
+            let mut io = wire.clone();
+            while tokio::io::AsyncWrite::poll_write(Pin::new(&mut io), cx, &[0; 16 * 1024]).is_ready() {}
+            Poll::Ready(())
+        })
+        .await;
+        pool.close(false);
+        let closed = async {
+            // The task holds the link until it ends.
+            while Arc::strong_count(&link) > 1 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(FAREWELL * 2, closed).await.expect("the task still runs");
+        drop(theirs);
     }
 }

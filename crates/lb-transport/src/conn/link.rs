@@ -89,32 +89,39 @@ impl Link {
     }
 
     /// Opens a stream. `Err` is typed by whether another connection would do.
-    pub(crate) fn open(&self, cx: &mut Context<'_>, head: http::Request<()>, end: bool) -> Result<Opened, TransportError> {
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        head: http::Request<()>,
+        end: bool,
+    ) -> Result<Opened, TransportError> {
         let writes = self.writes.load(Ordering::Acquire);
         let mut sender = lock(&self.sender);
         let Some(send) = sender.as_mut() else { return Err(self.not_sent()) };
-        match send.send_request(head, end) {
-            Ok((response, request)) => {
-                // A handle remembers a stream that h2 holds back for the limit, and would reject the next; a fresh one does not.
-                if self.in_flight() * 2 >= self.limit.load(Ordering::Relaxed) {
-                    *send = send.clone();
-                }
-                Ok(Opened { response, request, writes })
-            }
-            Err(error) => Err(self.explain_unopened(cx, send, &error)),
+        let result = send.send_request(head, end);
+        // A handle remembers a stream that h2 holds back for the limit, and would reject the next; a fresh one does not.
+        if result.is_err() || self.in_flight() * 2 >= self.limit.load(Ordering::Relaxed) {
+            *send = send.clone();
+        }
+        let health = if result.is_err() { send.poll_ready(cx) } else { Poll::Pending };
+        drop(sender);
+        match result {
+            Ok((response, request)) => Ok(Opened { response, request, writes }),
+            Err(error) => Err(self.explain_unopened(&error, matches!(health, Poll::Ready(Ok(()))))),
         }
     }
 
-    fn explain_unopened(&self, cx: &mut Context<'_>, send: &mut SendRequest<Bytes>, error: &h2::Error) -> TransportError {
-        // A fresh handle, which holds no stream back, tells whether it is the connection or the request.
-        *send = send.clone();
-        let healthy = matches!(send.poll_ready(cx), Poll::Ready(Ok(())));
-        let held_back = error.to_string().ends_with(REJECTED);
-        if healthy && !held_back {
+    /// `healthy`: h2 would open another stream on this connection.
+    fn explain_unopened(self: &Arc<Self>, error: &h2::Error, healthy: bool) -> TransportError {
+        if healthy && !error.to_string().ends_with(REJECTED) {
             return TransportError::new(TransportErrorKind::Invalid, error.to_string());
         }
+        if !healthy && !error.is_io() && !error.is_go_away() {
+            // Not the peer's doing and not the request's: there is no identifier left.
+            self.close(CloseReason::Exhausted);
+        }
         match self.closed.get() {
-            Some(reason) => TransportError::new(TransportErrorKind::NotSent, reason.to_string()),
+            Some(_) => self.not_sent(),
             None => TransportError::new(TransportErrorKind::NotSent, error.to_string()),
         }
     }
@@ -137,6 +144,11 @@ impl Link {
     /// Streams that hold a permit.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst) & !CLOSED
+    }
+
+    /// Whether no stream is left and none may start.
+    pub(super) fn is_over(&self) -> bool {
+        self.in_flight.load(Ordering::SeqCst) == CLOSED
     }
 
     pub(crate) fn limit(&self) -> usize {

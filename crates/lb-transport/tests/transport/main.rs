@@ -8,3 +8,5 @@ mod keepalive;
 mod limits;
 mod support;
 mod teardown;
+#[cfg(feature = "tls-ring")]
+mod tls;
