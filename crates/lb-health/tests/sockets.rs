@@ -26,9 +26,13 @@ fn channel(uri: String) -> Channel {
     tonic::transport::Endpoint::from_shared(uri).unwrap().connect_lazy()
 }
 
+/// Probes often, with the patience a busy machine needs.
 fn probe() -> TcpProbe {
-    let config = PollConfig::default().with_interval(Duration::from_millis(5)).unwrap();
-    TcpProbe::new(config.with_timeout(Duration::from_millis(100)).unwrap())
+    TcpProbe::new(every_5_ms().with_timeout(Duration::from_secs(10)).unwrap())
+}
+
+fn every_5_ms() -> PollConfig {
+    PollConfig::default().with_interval(Duration::from_millis(5)).unwrap()
 }
 
 #[tokio::test]
@@ -58,8 +62,7 @@ async fn a_real_server_without_a_health_service_serves() {
 async fn a_connection_that_is_cut_or_black_holed_does_not_serve() {
     let server = EchoServer::start("").await.unwrap();
     let proxy = FaultProxy::start(server.addr()).await.unwrap();
-    let poll = PollConfig::default().with_interval(Duration::from_millis(20)).unwrap();
-    let poll = poll.with_timeout(Duration::from_millis(200)).unwrap();
+    let poll = every_5_ms().with_timeout(Duration::from_secs(2)).unwrap().with_unhealthy_threshold(1).unwrap();
     let config = HealthConfig::poll("").with_poll(poll);
     let mut watch = Watch::start(&GrpcHealthCheck::new(config), channel(proxy.uri()), server.endpoint());
     watch.serving().await;
@@ -84,7 +87,8 @@ async fn a_probe_sees_a_port_close_and_open() {
 #[tokio::test]
 async fn a_probe_gives_up_on_a_port_where_connecting_hangs() {
     let port = HangingPort::new().unwrap();
-    let mut watch = Watch::start(&probe(), (), endpoint(&port.addr().to_string()));
+    let probe = TcpProbe::new(every_5_ms().with_timeout(Duration::from_millis(100)).unwrap());
+    let mut watch = Watch::start(&probe, (), endpoint(&port.addr().to_string()));
     assert!(watch.not_serving().await.ends_with("not connected within 100ms"));
 }
 

@@ -21,6 +21,7 @@ pub mod count;
 mod cut;
 mod echo;
 mod light;
+pub mod live;
 pub mod pb;
 mod port;
 mod process;

@@ -95,7 +95,7 @@ async fn goaway_lets_streams_finish_and_new_connections_in() {
     drop(replies);
     soon(async { while client.unary(request("")).await.is_err() {} }).await;
     until(|| server.connections() == 1).await;
-    assert_eq!(server.accepted(), 2);
+    assert!(server.accepted() >= 2);
 }
 
 #[tokio::test]

@@ -51,15 +51,16 @@ async fn passes_both_ways_and_counts() {
 #[tokio::test]
 async fn a_delay_is_latency_not_rate() {
     let (proxy, mut client, mut server) = linked().await;
-    proxy.set(Fault::Delay(Duration::from_millis(60)));
+    proxy.set(Fault::Delay(Duration::from_millis(200)));
     let begin = Instant::now();
-    for _ in 0..10 {
+    for _ in 0..20 {
         client.write_all(b"x").await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    arrives(&mut server, b"xxxxxxxxxx").await;
+    arrives(&mut server, &[b'x'; 20]).await;
+    // One after the other they would take four seconds.
     let took = begin.elapsed();
-    assert!(took >= Duration::from_millis(100) && took < Duration::from_millis(500), "{took:?}");
+    assert!(took >= Duration::from_millis(290) && took < Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test]
@@ -95,9 +96,11 @@ async fn new_and_existing_connections_are_told_apart() {
     proxy.set_new(Fault::BlackHole);
     client.unary(request("")).await.unwrap();
     let mut second = client_of(&proxy);
-    assert!(tokio::time::timeout(QUIET, second.unary(request(""))).await.is_err());
+    let mut call = tokio::spawn(async move { second.unary(request("")).await });
+    until(|| proxy.accepted() == 2).await;
+    assert!(tokio::time::timeout(QUIET, &mut call).await.is_err());
     proxy.set_existing(Fault::Pass);
-    soon(second.unary(request(""))).await.unwrap();
+    soon(call).await.unwrap().unwrap();
     assert_eq!((proxy.accepted(), server.accepted()), (2, 2));
 }
 

@@ -197,13 +197,14 @@ impl Shared {
     }
 
     fn admit(&self) -> (watch::Receiver<Fault>, oneshot::Receiver<Cut>) {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
         let mut links = self.links();
         links.forget_closed();
         let (cut, cutting) = oneshot::channel();
         let fault = watch::Sender::new(links.fault);
         let faults = fault.subscribe();
         links.open.push(Link { fault, cut: Some(cut) });
+        // Whoever sees the new count can act on the connection.
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         (faults, cutting)
     }
 }
