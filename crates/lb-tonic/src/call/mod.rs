@@ -30,7 +30,7 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 use tokio::time::{Instant, Sleep};
-use tonic::Status;
+use tonic::{Code, Status};
 use tonic::body::Body;
 
 use crate::deadline;
@@ -121,7 +121,13 @@ impl Call {
     fn advance(&mut self, head: Head, content: Content, guard: Option<Guard>) -> Result<State, CallError> {
         match guard {
             Some(guard) => self.send(head, content, guard),
-            None => Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek { head, content }))),
+            None => {
+                if let Some(deadline) = &mut self.deadline {
+                    // What the server is told must not contain the time spent waiting.
+                    deadline.announced = false;
+                }
+                Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek { head, content })))
+            }
         }
     }
 
@@ -142,6 +148,22 @@ impl Call {
         head.unusable = (error.kind == AttemptErrorKind::NotSent).then(|| Arc::clone(&guard.connected));
         drop(guard);
         self.advance(head, content, None)
+    }
+
+    /// Whether the attempt was cancelled by the server because the deadline passed, which it may notice a moment before us. tonic's
+    /// servers answer CANCELLED then and others reset the stream, but the caller must hear DEADLINE_EXCEEDED (as in grpc-go).
+    fn is_late(&self, result: &Result<Response<AnyBody>, AttemptError>) -> bool {
+        if self.deadline.as_ref().is_none_or(|deadline| Instant::now() < deadline.at) {
+            return false;
+        }
+        let code = match result {
+            Ok(response) => response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())),
+            Err(error) => match error.kind {
+                AttemptErrorKind::Failed(code) => Some(Code::from_i32(code)),
+                _ => None,
+            },
+        };
+        code == Some(Code::Cancelled)
     }
 
     fn respond(&mut self, response: Response<AnyBody>, sending: Sending) -> Response<ResponseBody> {
@@ -174,7 +196,12 @@ impl Call {
             }
             State::Sending(sending) => {
                 let result = ready!(sending.attempt.poll(cx));
-                let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                let State::Sending(mut sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                if self.is_late(&result) {
+                    sending.guard.outcome = lb_core::Outcome::Failure;
+                    let waiting_for = WaitingFor::Response(sending.guard.connected.endpoint.key().clone());
+                    return Poll::Ready(Err(CallError::DeadlineExceeded { waiting_for }.into()));
+                }
                 match result {
                     Ok(response) => return Poll::Ready(Ok(Some(self.respond(response, sending)))),
                     Err(error) => self.state = self.attempt_failed(sending, &error)?,
