@@ -242,7 +242,7 @@ impl LbChannelBuilder {
                 let connector = H2Connector::new(self.transport)?;
                 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
                 let connector = match self.tls {
-                    Some(tls) => connector.with_tls(tls),
+                    Some(tls) => connector.with_tls(tls)?,
                     None => connector,
                 };
                 Arc::new(Direct(connector))

@@ -160,6 +160,10 @@ pub enum BuildError {
     /// An option of the transport is out of range.
     #[error(transparent)]
     Transport(#[from] lb_transport::TransportConfigError),
+    /// The TLS options cannot be used.
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    #[error(transparent)]
+    Tls(#[from] lb_transport::TlsConfigError),
     /// Building needs a tokio runtime, because the channel's own task runs on it.
     #[error("a channel must be built within a tokio runtime")]
     NoRuntime,
