@@ -48,8 +48,8 @@ pub(crate) fn quickstart(report: &mut Report) {
 fn build() -> Result<Vec<(String, PathBuf)>> {
     let features = workspace::test_features(&workspace::packages()?);
     let mut command = shell::cargo();
-    command.args(["build", "--workspace", "--examples", "--features", &features, "--message-format", "json", "--quiet"]);
-    let messages = shell::output(&mut command)?;
+    command.args(["build", "--workspace", "--examples", "--features", &features, "--message-format", "json-render-diagnostics"]);
+    let messages = shell::capture(&mut command)?;
     let mut found = Vec::new();
     for line in messages.lines() {
         let message: Value = serde_json::from_str(line).context("cargo build's messages are not JSON")?;

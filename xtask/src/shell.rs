@@ -43,6 +43,15 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<()> {
     }
 }
 
+/// Runs to the end and returns what was printed on standard output; standard error is passed through.
+pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    announce(command);
+    let child = command.stdout(Stdio::piped()).spawn().context(format_args!("cannot run {}", name(command)))?;
+    let output = child.wait_with_output().context(name(command))?;
+    succeeded(command, output.status)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// Runs quietly and returns what was printed on standard output; an unsuccessful end is an error with the last lines of standard error.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().context(format_args!("cannot run {}", name(command)))?;
