@@ -30,8 +30,8 @@ use std::task::{Context, Poll, ready};
 
 use http::Response;
 use tokio::time::{Instant, Sleep};
-use tonic::{Code, Status};
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use crate::deadline;
 use crate::error::{CallError, WaitingFor};
