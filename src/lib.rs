@@ -10,6 +10,6 @@ pub use lb_transport as transport;
 /// The resolvers that come with the channel, to configure them or to feed one from the program.
 pub mod resolver {
     #[cfg(feature = "dns")]
-    pub use lb_resolver_dns::DnsResolver;
+    pub use lb_resolver_dns::{DnsConfig, DnsResolver};
     pub use lb_resolver_static::{FileResolver, ManualHandle, ManualResolver, StaticResolver};
 }
