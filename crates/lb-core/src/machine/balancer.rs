@@ -4,6 +4,7 @@
 //! the current one is not READY. Both see every view meanwhile and both get the connections they ask for, so that the old policy
 //! serves until the new one can. Further policies are kept for calls that ask for them by name.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,10 +12,13 @@ use crate::connectivity::ConnectivityState;
 use crate::event::LbEvent;
 use crate::pick::Always;
 use crate::policy::{LbState, Plan, Stage, SubchannelView};
+use crate::slot::Slot;
 use crate::snapshot::{NamedPicker, Row};
 use crate::stages::{DrainStage, PriorityStage, RegistryHealthStage};
 
 use super::event::NamedPolicy;
+use super::subchannel::Subchannel;
+use super::table::Table;
 
 #[derive(Debug)]
 pub(super) struct Balancer {
@@ -24,6 +28,13 @@ pub(super) struct Balancer {
     current: NamedPolicy,
     pending: Option<NamedPolicy>,
     further: Vec<NamedPolicy>,
+}
+
+/// A subchannel no policy may use, and why.
+#[derive(Debug)]
+struct Hidden {
+    slot: Slot,
+    reason: &'static str,
 }
 
 /// What stages and policies make of the subchannels.
@@ -55,9 +66,9 @@ impl Balancer {
     }
 
     /// Looks at the subchannels. `events` gets a finished switch.
-    pub(super) fn rebuild(&mut self, now: Instant, views: Vec<SubchannelView>, entropy: u64, events: &mut Vec<LbEvent>) -> Outcome {
+    pub(super) fn rebuild(&mut self, now: Instant, table: &Table, entropy: u64, events: &mut Vec<LbEvent>) -> Outcome {
         let mut plan = Plan::new(entropy);
-        let (visible, rows) = self.stage(now, views, &mut plan);
+        let (visible, hidden) = self.stage(now, table, &mut plan);
         let state = self.decide(now, &visible, &mut plan, events);
         let mut pickers = vec![NamedPicker { name: Arc::clone(&self.current.name), picker: state.picker }];
         for further in &mut self.further {
@@ -65,30 +76,34 @@ impl Balancer {
             pickers.push(NamedPicker { name: Arc::clone(&further.name), picker });
         }
         if visible.is_empty() {
-            let failing = Always::fail(describe_empty(&rows));
+            let failing = Always::fail(describe_empty(&hidden));
             pickers.iter_mut().for_each(|named| named.picker = Arc::clone(&failing));
         }
-        Outcome { state: state.state, pickers: pickers.into(), rows, plan }
+        Outcome { state: state.state, pickers: pickers.into(), rows: rows(table, visible, &hidden), plan }
     }
 
-    /// Runs the stages, and notes which one hid each subchannel.
-    fn stage(&mut self, now: Instant, mut visible: Vec<SubchannelView>, plan: &mut Plan) -> (Vec<SubchannelView>, Box<[Row]>) {
-        let mut rows: Vec<Row> = visible.iter().map(|view| Row { view: view.clone(), excluded: None }).collect();
+    /// The names of the policies, and no opinion of theirs.
+    pub(super) fn unasked(&self) -> Outcome {
+        let names = std::iter::once(&self.current).chain(&self.further).map(|policy| &policy.name);
+        let pickers = names.map(|name| NamedPicker { name: Arc::clone(name), picker: Always::queue() }).collect();
+        Outcome { state: ConnectivityState::Idle, pickers, rows: Box::default(), plan: Plan::default() }
+    }
+
+    /// Runs the stages, and notes which one hid each subchannel that is hidden.
+    fn stage(&mut self, now: Instant, table: &Table, plan: &mut Plan) -> (Vec<SubchannelView>, Vec<Hidden>) {
+        let mut visible: Vec<SubchannelView> = table.iter().map(Subchannel::view).collect();
+        let mut hidden = Vec::new();
         let built_in: [&mut dyn Stage; 1] = [&mut self.drain];
         for stage in built_in.into_iter().chain(self.stages.iter_mut().map(|stage| &mut **stage as &mut dyn Stage)) {
-            let before = visible.len();
+            let before: Vec<Slot> = visible.iter().map(|view| view.slot).collect();
             stage.apply(now, &mut visible, plan);
-            if visible.len() < before {
-                note_hidden(&mut rows, &visible, stage.name());
+            if visible.len() < before.len() {
+                let mut remaining = visible.iter().map(|view| view.slot).peekable();
+                let gone = before.into_iter().filter(|slot| remaining.next_if_eq(slot).is_none());
+                hidden.extend(gone.map(|slot| Hidden { slot, reason: stage.name() }));
             }
         }
-        let mut staged = visible.iter().peekable();
-        for row in &mut rows {
-            if let Some(view) = staged.next_if(|view| view.slot == row.view.slot) {
-                row.view.weight = view.weight;
-            }
-        }
-        (visible, rows.into())
+        (visible, hidden)
     }
 
     /// Asks the current policy and, during a switch, the pending one.
@@ -109,27 +124,28 @@ impl Balancer {
     }
 }
 
-/// Stages keep the order, so one walk finds what is gone.
-fn note_hidden(rows: &mut [Row], visible: &[SubchannelView], reason: &'static str) {
-    let mut remaining = visible.iter().peekable();
-    for row in rows.iter_mut().filter(|row| row.excluded.is_none()) {
-        if remaining.next_if(|view| view.slot == row.view.slot).is_none() {
-            row.excluded = Some(reason);
-        }
+/// Every subchannel in the resolver's order: those the policies saw as they saw them, the others with the reason.
+fn rows(table: &Table, visible: Vec<SubchannelView>, hidden: &[Hidden]) -> Box<[Row]> {
+    if hidden.is_empty() {
+        return visible.into_iter().map(|view| Row { view, excluded: None }).collect();
     }
+    let reasons: BTreeMap<Slot, &'static str> = hidden.iter().map(|hidden| (hidden.slot, hidden.reason)).collect();
+    let mut visible = visible.into_iter().peekable();
+    let row = |subchannel: &Subchannel| {
+        let view = visible.next_if(|view| view.slot == subchannel.slot);
+        Row { view: view.unwrap_or_else(|| subchannel.view()), excluded: reasons.get(&subchannel.slot).copied() }
+    };
+    table.iter().map(row).collect()
 }
 
-fn describe_empty(rows: &[Row]) -> String {
-    if rows.is_empty() {
+fn describe_empty(hidden: &[Hidden]) -> String {
+    if hidden.is_empty() {
         return "the target resolved to no endpoints".into();
     }
-    let mut reasons: Vec<(&str, usize)> = Vec::new();
-    for reason in rows.iter().filter_map(|row| row.excluded) {
-        match reasons.iter_mut().find(|(name, _)| *name == reason) {
-            Some((_, count)) => *count += 1,
-            None => reasons.push((reason, 1)),
-        }
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for hidden in hidden {
+        *counts.entry(hidden.reason).or_default() += 1;
     }
-    let reasons: Vec<String> = reasons.iter().map(|(name, count)| format!("{count} {name}")).collect();
-    format!("no endpoint may be used, of {}: {}", rows.len(), reasons.join(", "))
+    let counts: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    format!("no endpoint may be used, of {}: {}", hidden.len(), counts.join(", "))
 }

@@ -69,8 +69,11 @@ impl Machine {
     }
 
     fn ask(&mut self, now: Instant) -> Outcome {
-        let views = self.table.iter().map(super::subchannel::Subchannel::view).collect();
-        let mut outcome = self.balancer.rebuild(now, views, self.entropy.next(), &mut self.events);
+        let mut outcome = match self.phase {
+            // Nothing is left to decide, and a policy that has panicked must not get the chance to do it again.
+            Phase::Shutdown => self.balancer.unasked(),
+            Phase::Idle | Phase::Active => self.balancer.rebuild(now, &self.table, self.entropy.next(), &mut self.events),
+        };
         self.policy_wake = outcome.plan.wake_at.filter(|_| self.phase == Phase::Active);
         self.re_resolve |= outcome.plan.re_resolve;
         self.override_unresolved(&mut outcome);

@@ -20,11 +20,15 @@ pub(super) struct Table {
     by_key: BTreeMap<EndpointKey, usize>,
     order: Vec<usize>,
     free: Vec<usize>,
+    /// Counts the updates.
+    epoch: u64,
 }
 
 #[derive(Debug, Default)]
 struct Place {
     generation: u32,
+    /// The last update that listed what is here.
+    epoch: u64,
     subchannel: Option<Subchannel>,
 }
 
@@ -45,36 +49,47 @@ impl Difference {
 }
 
 impl Table {
-    /// Makes the table hold exactly `endpoints`; of several with one key the first counts.
+    /// Makes the table hold exactly `endpoints`; of several with one key the first counts. Costs one comparison for each endpoint
+    /// that stands where it stood, and a search for each other.
     pub(super) fn apply(&mut self, endpoints: Vec<Endpoint>, config: &BackoffConfig) -> Difference {
         let mut difference = Difference::default();
-        let mut old = mem::take(&mut self.by_key);
+        self.epoch += 1;
+        let old = mem::take(&mut self.order);
         let mut order = Vec::with_capacity(endpoints.len());
-        for endpoint in endpoints {
-            if self.by_key.contains_key(endpoint.key()) {
-                continue;
-            }
-            let index = match old.remove(endpoint.key()) {
-                Some(index) if self.keeps_connection(index, &endpoint) => self.update(index, endpoint, &mut difference),
+        for (position, endpoint) in endpoints.into_iter().enumerate() {
+            let known = self.find(old.get(position).copied(), &endpoint);
+            match known {
+                Some(index) if self.places[index].epoch == self.epoch => continue,
+                Some(index) if self.keeps_connection(index, &endpoint) => {
+                    self.update(index, endpoint, &mut difference);
+                    order.push(index);
+                }
                 Some(index) => {
                     difference.removed.extend(self.remove(index));
-                    self.insert(endpoint, config, &mut difference)
+                    order.push(self.insert(endpoint, config, &mut difference));
                 }
-                None => self.insert(endpoint, config, &mut difference),
-            };
-            order.push(index);
+                None => order.push(self.insert(endpoint, config, &mut difference)),
+            }
         }
-        for index in old.into_values() {
-            difference.removed.extend(self.remove(index));
+        for index in old.iter().copied() {
+            if self.places[index].epoch != self.epoch {
+                difference.removed.extend(self.remove(index));
+            }
         }
-        difference.reordered = order != self.order;
+        difference.reordered = order != old;
         self.order = order;
         difference
     }
 
+    /// The place of an endpoint, which is most often the one it had.
+    fn find(&self, likely: Option<usize>, endpoint: &Endpoint) -> Option<usize> {
+        let holds =
+            |index: &usize| self.places[*index].subchannel.as_ref().is_some_and(|held| held.endpoint.key() == endpoint.key());
+        likely.filter(holds).or_else(|| self.by_key.get(endpoint.key()).copied())
+    }
+
     /// Removes everything.
     pub(super) fn clear(&mut self) -> Vec<Subchannel> {
-        self.by_key.clear();
         mem::take(&mut self.order).into_iter().filter_map(|index| self.remove(index)).collect()
     }
 
@@ -110,15 +125,15 @@ impl Table {
             .is_some_and(|subchannel| subchannel.endpoint.attributes.hostname == endpoint.attributes.hostname)
     }
 
-    fn update(&mut self, index: usize, endpoint: Endpoint, difference: &mut Difference) -> usize {
-        self.by_key.insert(endpoint.key().clone(), index);
-        if let Some(subchannel) = &mut self.places[index].subchannel
+    fn update(&mut self, index: usize, endpoint: Endpoint, difference: &mut Difference) {
+        let place = &mut self.places[index];
+        place.epoch = self.epoch;
+        if let Some(subchannel) = &mut place.subchannel
             && *subchannel.endpoint != endpoint
         {
             difference.updated.push(endpoint.key().clone());
             subchannel.update(Arc::new(endpoint));
         }
-        index
     }
 
     fn insert(&mut self, endpoint: Endpoint, config: &BackoffConfig, difference: &mut Difference) -> usize {
@@ -129,6 +144,7 @@ impl Table {
         });
         self.by_key.insert(endpoint.key().clone(), index);
         let place = &mut self.places[index];
+        place.epoch = self.epoch;
         let slot = Slot::new(u32::try_from(index).expect("an update is cut to far fewer endpoints than 2^32"), place.generation);
         place.subchannel = Some(Subchannel::new(slot, Arc::new(endpoint), config));
         index
@@ -138,6 +154,8 @@ impl Table {
         let place = &mut self.places[index];
         place.generation = place.generation.wrapping_add(1);
         self.free.push(index);
-        place.subchannel.take()
+        let subchannel = place.subchannel.take()?;
+        self.by_key.remove(subchannel.endpoint.key());
+        Some(subchannel)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 use crate::policy::{Plan, Stage, SubchannelView};
 
@@ -34,8 +35,8 @@ impl Stage for DrainStage {
         }
         view.retain(|row| {
             let drained = self.drained.contains(row.endpoint.key());
-            if drained {
-                // Kept connected, so that it takes calls the moment it is back.
+            if drained && row.state != ConnectivityState::Idle {
+                // Kept connected, so that it takes calls the moment it is back; one the policy never wanted is left alone.
                 plan.connect.push(row.slot);
             }
             !drained
@@ -49,7 +50,11 @@ mod tests {
     use crate::policies::testing::{ready, slot, start};
 
     fn visible(stage: &mut DrainStage) -> (Vec<crate::Slot>, Plan) {
-        let (mut view, mut plan) = (ready(3), Plan::default());
+        apply(stage, ready(3))
+    }
+
+    fn apply(stage: &mut DrainStage, mut view: Vec<SubchannelView>) -> (Vec<crate::Slot>, Plan) {
+        let mut plan = Plan::default();
         stage.apply(start(), &mut view, &mut plan);
         (view.iter().map(|row| row.slot).collect(), plan)
     }
@@ -62,6 +67,9 @@ mod tests {
         stage.set(EndpointKey::from("10.9.9.9:1"), true);
         let (slots, plan) = visible(&mut stage);
         assert_eq!((slots, plan.connect, plan.disconnect), (vec![slot(0), slot(2)], vec![slot(1)], vec![]));
+        let mut unused = ready(3);
+        unused[1].state = ConnectivityState::Idle;
+        assert!(apply(&mut stage, unused).1.connect.is_empty(), "it was never wanted");
         stage.set(key, false);
         assert_eq!(visible(&mut stage).0, [slot(0), slot(1), slot(2)]);
     }
