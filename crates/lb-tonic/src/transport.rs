@@ -122,6 +122,10 @@ impl AnyBody {
 
 impl From<&TransportError> for AttemptError {
     fn from(error: &TransportError) -> Self {
+        // The caller's own stream failed: it says how, and gRPC's table does not know better.
+        if let Some(status) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Status>()) {
+            return Self { kind: AttemptErrorKind::Failed(status.code() as i32), reason: status.message().into() };
+        }
         let kind = match error.kind() {
             TransportErrorKind::NotSent => AttemptErrorKind::NotSent,
             TransportErrorKind::Refused => AttemptErrorKind::Refused,

@@ -93,7 +93,7 @@ impl Call {
         let timeout = [header, handle.config().timeout].into_iter().flatten().min();
         let deadline = timeout.map(|timeout| {
             let at = Instant::now() + timeout;
-            Deadline { at, sleep: Box::pin(tokio::time::sleep_until(at)), announced: header == Some(timeout) }
+            Deadline { at, sleep: Box::pin(tokio::time::sleep_until(at)), announced: header == Some(timeout) && !timeout.is_zero() }
         });
         let request = Beginning::new(body, handle.config().max_request);
         Self { handle, deadline, state: State::Opening(Opening { head, guard, request }) }
@@ -105,7 +105,11 @@ impl Call {
         if let Some(deadline) = &mut self.deadline
             && !std::mem::replace(&mut deadline.announced, false)
         {
-            deadline::set_remaining(&mut head.headers, deadline.at, Instant::now());
+            let now = Instant::now();
+            if deadline.at <= now {
+                return Err(CallError::DeadlineExceeded { waiting_for: WaitingFor::Endpoint(None) });
+            }
+            deadline::set_remaining(&mut head.headers, deadline.at, now);
         }
         let Some(body) = content.attempt() else {
             return Err(CallError::Lost {
