@@ -1,0 +1,126 @@
+//! Who gets how many calls.
+
+use std::time::Duration;
+
+use evenkeel::{LbChannel, PickOptions};
+use lb_testkit::pb::EchoRequest;
+use lb_testkit::pb::echo_client::EchoClient;
+use lb_testkit::{EchoServer, Latency};
+use tonic::Request;
+
+use crate::support::{Load, call, ready, request, servers, target_of};
+
+async fn channel(servers: &[EchoServer], policy: &str) -> LbChannel {
+    let channel = LbChannel::builder(target_of(servers)).policy(policy).build().unwrap();
+    ready(&channel, servers.len()).await;
+    channel
+}
+
+fn calls(servers: &[EchoServer]) -> Vec<u64> {
+    servers.iter().map(|server| server.calls()).collect()
+}
+
+#[tokio::test]
+async fn a_clone_per_call_balances_exactly() {
+    let servers = servers(4).await;
+    let channel = channel(&servers, "round_robin").await;
+    for _ in 0..400 {
+        call(&channel).await.unwrap();
+    }
+    assert_eq!(calls(&servers), [100; 4]);
+}
+
+#[tokio::test]
+async fn every_clone_that_is_kept_balances_exactly_for_itself() {
+    let servers = servers(4).await;
+    let channel = channel(&servers, "round_robin").await;
+    let mut clones: Vec<_> = (0..50).map(|_| EchoClient::new(channel.clone())).collect();
+    for round in 1..=8 {
+        for client in &mut clones {
+            client.unary(request("x")).await.unwrap();
+        }
+        assert!(round % 4 != 0 || calls(&servers) == [50 * round / 4; 4], "{:?}", calls(&servers));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_at_once_balance_all_but_exactly() {
+    let servers = servers(4).await;
+    let channel = channel(&servers, "round_robin").await;
+    let load = Load::start(&channel, 32, &EchoRequest::default());
+    load.goes_on(2_000).await;
+    let tally = load.stop().await;
+    tally.all_succeeded();
+    // Each of 32 walks on its own and is at most one off at each of four endpoints.
+    let fair = tally.ok / 4;
+    assert!(calls(&servers).iter().all(|calls| calls.abs_diff(fair) <= 32), "{:?} of {}", calls(&servers), tally.ok);
+}
+
+#[tokio::test]
+async fn weights_share_calls_in_proportion() {
+    let servers = servers(3).await;
+    let weighted: Vec<String> =
+        servers.iter().zip([1, 2, 3]).map(|(server, weight)| format!("{};weight={weight}", server.addr())).collect();
+    let channel = LbChannel::builder(format!("static:///{}", weighted.join(","))).policy("weighted_round_robin").build().unwrap();
+    ready(&channel, 3).await;
+    let mut client = EchoClient::new(channel);
+    for _ in 0..600 {
+        client.unary(request("x")).await.unwrap();
+    }
+    let calls = calls(&servers);
+    assert!(calls.iter().zip([100, 200, 300]).all(|(calls, fair)| calls.abs_diff(fair) <= 3), "{calls:?}");
+}
+
+#[tokio::test]
+async fn random_is_even_in_the_long_run() {
+    let servers = servers(4).await;
+    let channel = LbChannel::builder(target_of(&servers)).policy("random").seed(7).build().unwrap();
+    ready(&channel, 4).await;
+    let mut client = EchoClient::new(channel);
+    for _ in 0..2_000 {
+        client.unary(request("x")).await.unwrap();
+    }
+    // Five standard deviations of a binomial with n = 2000, p = 1/4.
+    assert!(calls(&servers).iter().all(|calls| calls.abs_diff(500) < 97), "{:?}", calls(&servers));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn least_request_spares_the_slow_one() {
+    let servers = servers(3).await;
+    servers[0].set_latency(Latency::Fixed(Duration::from_millis(100)));
+    servers[1..].iter().for_each(|server| server.set_latency(Latency::Fixed(Duration::from_millis(2))));
+    let channel = channel(&servers, "least_request").await;
+    let load = Load::start(&channel, 12, &EchoRequest::default());
+    load.goes_on(600).await;
+    load.stop().await.all_succeeded();
+    let calls = calls(&servers);
+    // Round robin would give it a third.
+    assert!(calls[0] * 6 < calls.iter().sum::<u64>(), "{calls:?}");
+}
+
+#[tokio::test]
+async fn pick_first_uses_one_connection() {
+    let servers = servers(3).await;
+    let channel = LbChannel::builder(target_of(&servers)).policy("pick_first").build().unwrap();
+    for _ in 0..30 {
+        assert_eq!(call(&channel).await.unwrap().into_inner().server, "s0");
+    }
+    assert_eq!(servers.iter().map(|server| server.connections()).collect::<Vec<_>>(), [1, 0, 0]);
+}
+
+#[tokio::test]
+async fn policies_side_by_side_balance_each_for_itself() {
+    let servers = servers(4).await;
+    let channel = channel(&servers, "round_robin").await;
+    let mut client = EchoClient::new(channel);
+    let mut others = 0;
+    for turn in 0..400 {
+        let mut asked = Request::new(request("x"));
+        if turn % 2 == 0 {
+            asked.extensions_mut().insert(PickOptions::new().policy("pick_first"));
+        }
+        let reply = client.unary(asked).await.unwrap().into_inner();
+        others += u64::from(turn % 2 == 0 && reply.server != "s0");
+    }
+    assert_eq!((others, calls(&servers)), (0, vec![250, 50, 50, 50]));
+}

@@ -1,0 +1,19 @@
+//! The channel end to end, against real servers.
+#![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
+
+mod balance;
+mod deadlines;
+mod events;
+mod health;
+mod options;
+mod policy_switch;
+mod sets;
+mod streams;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "shared by several test binaries")]
+mod support;
+mod updates;
+mod waiting;
+
+#[global_allocator]
+static ALLOCATOR: lb_testkit::live::LiveAllocator = lb_testkit::live::LiveAllocator;
