@@ -14,6 +14,10 @@ pub(crate) const MIN_WINDOW: u32 = 65_535;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// gRFC A8: servers take more frequent pings for an attack.
 const MIN_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
+/// As good as never, and can be added to the present; what `Duration::MAX` becomes.
+const MAX_KEEPALIVE_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Beyond this TCP_USER_TIMEOUT leaves the range the kernel takes.
+const MAX_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// gRFC A105's ceiling for connections of one endpoint.
 const MAX_CONNECTIONS: usize = 10;
 
@@ -95,7 +99,7 @@ impl TransportConfig {
         self
     }
 
-    /// TCP's own keepalive: how long a socket is idle before probes are sent. Default off; 1 s or more.
+    /// TCP's own keepalive: how long a socket is idle before probes are sent. Default off; 1 s to 32 767 s.
     #[must_use]
     pub fn tcp_keepalive(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.tcp_keepalive = idle.into();
@@ -110,7 +114,7 @@ impl TransportConfig {
     /// `too_many_pings`, whereupon the interval doubles.
     #[must_use]
     pub fn keepalive_time(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.keepalive_time = time.into().map(|time| time.max(MIN_KEEPALIVE_TIME));
+        self.keepalive_time = time.into().map(|time| time.clamp(MIN_KEEPALIVE_TIME, MAX_KEEPALIVE_TIME));
         self
     }
 
@@ -118,11 +122,12 @@ impl TransportConfig {
     /// allow it: others close the connection.
     #[must_use]
     pub fn keepalive_time_unchecked(mut self, time: Duration) -> Self {
-        self.keepalive_time = Some(time);
+        self.keepalive_time = Some(time.min(MAX_KEEPALIVE_TIME));
         self
     }
 
-    /// How long after a PING something must arrive; also TCP_USER_TIMEOUT on Linux (gRFC A18). Default 10 s, at least 1 ms.
+    /// How long after a PING something must arrive; also TCP_USER_TIMEOUT on Linux (gRFC A18). Default 10 s; 1 ms to
+    /// 24 h.
     #[must_use]
     pub fn keepalive_timeout(mut self, timeout: Duration) -> Self {
         self.keepalive_timeout = timeout;
@@ -191,9 +196,16 @@ impl TransportConfig {
         let window = MIN_WINDOW..=MAX_WINDOW;
         const WINDOW: &str = "65535 to 2147483647 bytes";
         check("connect_timeout", self.connect_timeout, |time| !time.is_zero(), "more than 0")?;
-        check("tcp_keepalive", self.tcp_keepalive, |idle| idle.is_none_or(|idle| idle.as_secs() >= 1), "1 s or more")?;
+        let idle = 1..=32_767;
+        check(
+            "tcp_keepalive",
+            self.tcp_keepalive,
+            |time| time.is_none_or(|time| idle.contains(&time.as_secs())),
+            "1 s to 32767 s",
+        )?;
         check("keepalive_time", self.keepalive_time, |time| time.is_none_or(|time| time >= millisecond), "1 ms or more")?;
-        check("keepalive_timeout", self.keepalive_timeout, |time| *time >= millisecond, "1 ms or more")?;
+        let answer = millisecond..=MAX_KEEPALIVE_TIMEOUT;
+        check("keepalive_timeout", self.keepalive_timeout, |time| answer.contains(time), "1 ms to 24 h")?;
         check("initial_stream_window", self.stream_window, |bytes| window.contains(bytes), WINDOW)?;
         check("initial_connection_window", self.connection_window, |bytes| window.contains(bytes), WINDOW)?;
         check("max_frame_size", self.max_frame_size, |bytes| (16_384..=16_777_215).contains(bytes), "16384 to 16777215 bytes")?;
@@ -223,6 +235,7 @@ mod tests {
     #[test]
     fn floors_and_clamps() {
         assert_eq!(TransportConfig::new().keepalive_time(Duration::from_secs(1)).keepalive_time, Some(MIN_KEEPALIVE_TIME));
+        assert_eq!(TransportConfig::new().keepalive_time(Duration::MAX).keepalive_time, Some(MAX_KEEPALIVE_TIME));
         assert_eq!(TransportConfig::new().keepalive_time(None).keepalive_time, None);
         assert_eq!(TransportConfig::new().attempt_delay(Duration::ZERO).attempt_delay, Duration::from_millis(100));
         assert_eq!(TransportConfig::new().attempt_delay(Duration::MAX).attempt_delay, Duration::from_secs(2));
@@ -235,7 +248,9 @@ mod tests {
             (TransportConfig::new().connect_timeout(Duration::ZERO), "connect_timeout"),
             (TransportConfig::new().tcp_keepalive(Duration::from_millis(1)), "tcp_keepalive"),
             (TransportConfig::new().keepalive_time_unchecked(Duration::ZERO), "keepalive_time"),
+            (TransportConfig::new().tcp_keepalive(Duration::MAX), "tcp_keepalive"),
             (TransportConfig::new().keepalive_timeout(Duration::ZERO), "keepalive_timeout"),
+            (TransportConfig::new().keepalive_timeout(Duration::MAX), "keepalive_timeout"),
             (TransportConfig::new().initial_stream_window(65_534), "initial_stream_window"),
             (TransportConfig::new().initial_connection_window(u32::MAX), "initial_connection_window"),
             (TransportConfig::new().max_frame_size(1), "max_frame_size"),

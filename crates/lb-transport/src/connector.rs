@@ -16,7 +16,8 @@ pub trait Connector: fmt::Debug + Send + Sync + 'static {
     /// What calls are sent on; clones share one connection.
     type Transport: Clone + Send + Sync + 'static;
 
-    /// Connects once. Cancel safe: dropping the future closes everything it opened.
+    /// Connects once. Cancel safe: dropping the future closes everything it opened. To be polled on the tokio runtime that the
+    /// connection's tasks shall run on, with IO and time enabled.
     fn connect(&self, attempt: ConnectAttempt) -> BoxFuture<'static, Result<Connection<Self::Transport>, ConnectError>>;
 }
 

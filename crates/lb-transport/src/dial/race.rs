@@ -15,6 +15,9 @@ use crate::BoxFuture;
 use crate::error::{AddressFailure, ConnectFailure, ConnectStage};
 use crate::h2_connector::Shared;
 
+/// A timeout of `Duration::MAX` means no limit; this one can be added to the present.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// What all attempts of one race have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -34,6 +37,7 @@ impl Plan {
         expect(unused_variables, reason = "only TLS verifies names")
     )]
     pub(crate) fn new(shared: Arc<Shared>, server_name: Arc<str>, timeout: Duration) -> Self {
+        let timeout = timeout.min(LONGEST);
         Self {
             shared,
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -64,8 +68,10 @@ pub(crate) fn race(plan: &Plan, addresses: Vec<Address>) -> BoxFuture<'_, Result
         let mut timer = pin!(sleep(Duration::ZERO));
         let mut start = true;
         loop {
+            // The first address gets its row even if there is no time at all.
+            let first = running.is_empty() && failures.is_empty();
             if start
-                && Instant::now() < plan.deadline
+                && (first || Instant::now() < plan.deadline)
                 && let Some((index, address)) = queue.next()
             {
                 latest = index;

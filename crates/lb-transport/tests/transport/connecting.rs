@@ -130,6 +130,19 @@ async fn nothing_to_try_is_an_error() {
 }
 
 #[tokio::test]
+async fn the_longest_and_the_shortest_timeout_are_no_trouble() {
+    let live = serve(Builder::new(), echo).await;
+    let endpoint = Arc::new(Endpoint::new(live));
+    let config = TransportConfig::new().connect_timeout(Duration::MAX).keepalive_time(Duration::MAX);
+    let attempt = |timeout| ConnectAttempt::new(endpoint.clone(), "orders.test", timeout);
+    within(connector(config.clone()).connect(attempt(Duration::MAX))).await.unwrap();
+    let silent = listen().await;
+    let none = ConnectAttempt::new(Arc::new(Endpoint::new(silent.1)), "orders.test", Duration::ZERO);
+    let failure = only(within(connector(config).connect(none)).await.unwrap_err());
+    assert!(matches!(failure, ConnectFailure::Timeout { .. }), "{failure}");
+}
+
+#[tokio::test]
 async fn host_names_are_looked_up_at_each_attempt() {
     let live = serve(Builder::new(), echo).await;
     let connector = connector(TransportConfig::new());

@@ -165,3 +165,47 @@ async fn a_pool_grows_to_its_limit_and_outlives_a_connection() {
     assert!(matches!(within(connection.closed).await, CloseReason::Lost(_)));
     assert_eq!(within(spawn()).await.unwrap().unwrap_err().kind(), TransportErrorKind::NotSent);
 }
+
+#[tokio::test]
+async fn a_pool_grows_as_far_as_calls_wait() {
+    let address = serve(Builder::new().max_concurrent_streams(2).clone(), echo).await;
+    let connection = connect_with(TransportConfig::new().max_connections_per_endpoint(3), address).await.unwrap();
+    let transport = &connection.transport;
+    let mut feeds = Vec::new();
+    let mut calls = Vec::new();
+    for _ in 0..7 {
+        // The echo server holds the stream until the client ends its request.
+        let (feed, body) = Fed::new();
+        feeds.push(feed);
+        let transport = transport.clone();
+        calls.push(tokio::spawn(async move { call(&transport, body).await }));
+    }
+    eventually("three connections carry six calls", || (transport.connections(), transport.in_flight()) == (3, 6)).await;
+    assert_eq!(transport.queued(), 1);
+    drop(feeds);
+    for call in calls {
+        within(call).await.unwrap().unwrap();
+    }
+    assert_eq!((transport.connections(), transport.in_flight(), transport.queued()), (3, 0, 0));
+}
+
+#[tokio::test]
+async fn waiting_calls_go_in_the_order_they_came() {
+    let (mut raw, connection) = Raw::pair(TransportConfig::new(), &[(MAX_STREAMS, 0)]).await;
+    let transport = &connection.transport;
+    let mut calls = Vec::new();
+    for i in 0..10_u8 {
+        let caller = transport.clone();
+        calls.push(tokio::spawn(async move { call(&caller, Pieces::one(vec![i])).await }));
+        eventually("it waits", || transport.queued() == usize::from(i) + 1).await;
+    }
+    raw.settings(&[(MAX_STREAMS, 1)]).await;
+    for i in 0..10_u8 {
+        let (_, _, stream, data) = raw.next(DATA).await;
+        assert_eq!(data, [i]);
+        raw.respond(stream).await;
+    }
+    for call in calls {
+        within(call).await.unwrap().unwrap();
+    }
+}

@@ -99,3 +99,56 @@ async fn a_stalled_server_does_not_make_memory_grow_or_calls_hang() {
     connection.handle.abort();
     tasks_return_to(before - 1).await;
 }
+
+/// As when one deadline ends many calls at once, and the server answers them all the same.
+#[tokio::test]
+async fn late_answers_to_dropped_calls_do_not_cost_the_connection() {
+    const CALLS: usize = 3_000;
+    let (mut raw, connection) = Raw::pair(TransportConfig::new(), &[]).await;
+    let transport = connection.transport.clone();
+    let spawn = || {
+        let transport = transport.clone();
+        tokio::spawn(async move { call(&transport, Pieces::one("x")).await })
+    };
+    let calls: Vec<_> = (0..CALLS).map(|_| spawn()).collect();
+    let mut streams = Vec::new();
+    while streams.len() < CALLS {
+        streams.push(raw.request().await);
+    }
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually("the calls are gone", || transport.in_flight() == 0).await;
+    let calling = spawn();
+    eventually("another is sent", || transport.in_flight() == 1).await;
+    let another = streams[CALLS - 1] + 2;
+    let headers = |flags, stream: u32| [&[0, 0, 1, HEADERS, flags][..], &stream.to_be_bytes(), &[0x88]].concat();
+    let mut answers: Vec<u8> = streams.iter().flat_map(|stream| headers(4, *stream)).collect();
+    answers.extend(headers(5, another));
+    // Reads on while it writes, so that neither side waits for the other.
+    let (mut from, mut to) = raw.0.into_split();
+    let draining = tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
+    tokio::io::AsyncWriteExt::write_all(&mut to, &answers).await.unwrap();
+    within(calling).await.unwrap().unwrap();
+    draining.abort();
+}
+
+/// A slow reader of a stream of small messages: h2 by default closes the connection at some 11 000 of them.
+#[tokio::test]
+async fn many_small_messages_unread_do_not_cost_the_connection() {
+    const MESSAGES: usize = 40_000;
+    let (mut raw, connection) = Raw::pair(TransportConfig::new(), &[]).await;
+    let sending = tokio::spawn(async move {
+        let stream = raw.request().await;
+        raw.headers(stream).await;
+        let frame = [&[0, 0, 20, DATA, 0][..], &stream.to_be_bytes(), &[7; 20]].concat();
+        tokio::io::AsyncWriteExt::write_all(&mut raw.0, &frame.repeat(MESSAGES)).await.unwrap();
+        raw.trailers(stream).await;
+        // A second call, so that the client is known to have taken in all of the first.
+        let stream = raw.request().await;
+        raw.respond(stream).await;
+        raw
+    });
+    let unread = within(connection.transport.send(post(Pieces::one("x")))).await.unwrap();
+    within(call(&connection.transport, Pieces::one("x"))).await.unwrap();
+    assert_eq!(within(finish(unread.into_body())).await.unwrap().0.len(), MESSAGES * 20);
+    drop(sending.await.unwrap());
+}
