@@ -27,7 +27,8 @@ async fn main() -> Result<(), Failure> {
     }
 
     // One Watch per connection: a change is known as soon as the server says so, and an idle endpoint costs no traffic.
-    // `with_poll_fallback` asks at intervals where something in between does not let streams through.
+    // `with_poll_fallback` asks at intervals where something in between does not let streams through. Without it, the same is
+    // `.health_check(SERVICE)`.
     let check = GrpcHealthCheck::new(HealthConfig::watch(SERVICE).with_poll_fallback());
     let channel = LbChannel::builder(target(&servers)).health(check).connect(PATIENCE).await?;
     until(&channel, "both serve", |endpoints| serves(endpoints, &s0) && serves(endpoints, &s1)).await?;
