@@ -15,7 +15,7 @@ use tower_service::Service;
 
 use crate::channel::LbChannel;
 use crate::connection_service::ConnectionService;
-use crate::driver::{Connections, ConnectorSettings, Driver, Idle, Source};
+use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
 use crate::error::BuildError;
 use crate::policy_choice::PolicyChoice;
 use crate::resolvers::ResolverRegistry;
@@ -269,10 +269,12 @@ impl LbChannelBuilder {
             max_request: self.max_request,
             max_response: self.max_response,
         };
+        let configs = ServiceConfigs::new(self.policies.clone());
         let handle = Handle::new(Arc::clone(&shared), calls, self.policies, seed);
         let settings = ConnectorSettings { connector, authority: authority.into(), health: self.health };
         let idle = Idle::new(self.idle_timeout.filter(|timeout| !timeout.is_zero()));
-        let driver = Driver::new(machine, shared, Source { resolver, target }, Connections::new(settings), idle, self.observers);
+        let source = Source { resolver, target, configs };
+        let driver = Driver::new(machine, shared, source, Connections::new(settings), idle, self.observers);
         runtime.spawn(driver.run());
         Ok(LbChannel::new(handle))
     }

@@ -14,7 +14,7 @@ use tower::discover::Change;
 type Item = Result<Change<u32, Address>, std::io::Error>;
 
 fn address(index: u32) -> Address {
-    format!("10.0.0.{index}:1").parse().unwrap()
+    format!("10.0.0.{index}:1").parse().expect("an address")
 }
 
 fn endpoint(index: u32) -> Endpoint {
@@ -26,7 +26,7 @@ fn keys(update: &ResolverUpdate) -> Vec<String> {
 }
 
 fn target(scheme: &str) -> Target {
-    Target::parse(&format!("{scheme}:///orders"), &|_| true).unwrap()
+    Target::parse(&format!("{scheme}:///orders"), &|_| true).expect("a target")
 }
 
 fn discover() -> (mpsc::UnboundedSender<Item>, DiscoverResolver<UnboundedReceiverStream<Item>>) {

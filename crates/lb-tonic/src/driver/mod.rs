@@ -10,15 +10,16 @@
 
 mod connections;
 mod idle;
+mod service_config;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use lb_core::machine::{Effect, Event};
+use lb_core::machine::{Command, Effect, Event};
 use lb_core::{
-    ConnectivityState, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target,
-    Trigger,
+    ConnectivityState, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, ServiceConfigUpdate,
+    Snapshot, Target, Trigger,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -27,6 +28,7 @@ use crate::snapshot::ChannelSnapshot;
 
 pub(crate) use connections::{Connections, ConnectorSettings};
 pub(crate) use idle::Idle;
+pub(crate) use service_config::ServiceConfigs;
 
 /// How many inputs are taken before the machine settles; bounds how long a storm of them can delay a publication.
 const MAX_BURST: usize = 10_000;
@@ -39,6 +41,7 @@ const SHORT: Duration = Duration::from_micros(200);
 pub(crate) struct Source {
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) target: Target,
+    pub(crate) configs: ServiceConfigs,
 }
 
 /// See the module's essay.
@@ -112,7 +115,10 @@ impl Driver {
     fn take(&mut self, input: Input) -> bool {
         let event = match input {
             Input::Wishes(wishes) => return self.take_wishes(wishes),
-            Input::Resolved(Some(Ok(update))) => Event::Resolved(update),
+            Input::Resolved(Some(Ok(update))) => {
+                self.configure(&update.service_config);
+                Event::Resolved(update)
+            }
             Input::Resolved(Some(Err(error))) => Event::ResolveFailed(error),
             Input::Resolved(None) => {
                 // Nothing more to say: the last set stands.
@@ -134,6 +140,15 @@ impl Driver {
         };
         self.tell(event);
         true
+    }
+
+    /// Follows a service config, before the endpoints it came with.
+    fn configure(&mut self, config: &ServiceConfigUpdate) {
+        match self.source.configs.apply(config) {
+            Ok(Some(policy)) => self.tell(Event::Command(Command::SetPolicy(policy))),
+            Ok(None) => {}
+            Err(reason) => self.emit(&LbEvent::ConfigRefused(reason)),
+        }
     }
 
     fn take_wishes(&mut self, wishes: Wishes) -> bool {
