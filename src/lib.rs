@@ -1,4 +1,32 @@
 //! Client-side load balancing for gRPC.
+//!
+//! [`LbChannel::builder`] takes a target and makes a channel that any tonic generated client takes in place of tonic's own. Behind
+//! it a resolver watches the target, every endpoint has a connection, and a policy picks one for each call.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), evenkeel::BuildError> {
+//! use evenkeel::LbChannel;
+//!
+//! let channel = LbChannel::builder("dns:///orders.internal:50051").policy("least_request").build()?;
+//! // let mut client = OrdersClient::new(channel.clone());
+//! println!("{}", channel.state());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | use |
+//! |---|---|
+//! | make a channel | [`LbChannel`], [`LbChannelBuilder`] |
+//! | choose a policy, or bring your own | [`PolicyChoice`], [`policies`], [`Policy`], [`Picker`] |
+//! | say what one call wishes | [`PickOptions`] |
+//! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |
+//! | see what the channel does | [`LbChannel::endpoints`], [`LbChannel::subscribe`], [`LbEvent`] |
+//! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |
+//! | check whether they serve | [`health`] |
+//! | set TLS, keepalive, windows | [`transport`] |
+//! | drive the decisions without IO | [`machine`] |
+//!
+//! The front page of the repository has the table of features and gRFCs; `docs/` has the rest.
 #![forbid(unsafe_code)]
 
 pub use lb_core::*;
@@ -13,3 +41,8 @@ pub mod resolver {
     pub use lb_resolver_dns::{DnsConfig, DnsResolver};
     pub use lb_resolver_static::{FileResolver, ManualHandle, ManualResolver, StaticResolver};
 }
+
+/// The code of the front page, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
