@@ -1,12 +1,11 @@
 //! Callers that never stop, and what they saw.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use evenkeel::{CallError, EndpointKey, LbChannel, PickedEndpoint};
+use evenkeel::{EndpointKey, LbChannel, PickedEndpoint};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use tokio::sync::{RwLock, RwLockWriteGuard};
@@ -32,29 +31,18 @@ struct Shared {
 pub(crate) struct Recorded {
     /// How long each successful call took, by the endpoint that answered.
     pub(crate) latencies: BTreeMap<EndpointKey, Vec<Duration>>,
-    /// How many calls failed, by the endpoint that is to blame if it is known.
-    pub(crate) failed: BTreeMap<Option<EndpointKey>, u64>,
+    pub(crate) failed: u64,
     pub(crate) first_failure: Option<Status>,
 }
 
 impl Recorded {
     /// Calls that ended, well or not.
     pub(crate) fn calls(&self) -> u64 {
-        self.latencies.values().map(|latencies| latencies.len() as u64).sum::<u64>() + self.failures()
-    }
-
-    /// Calls that failed.
-    pub(crate) fn failures(&self) -> u64 {
-        self.failed.values().sum()
+        self.latencies.values().map(|latencies| latencies.len() as u64).sum::<u64>() + self.failed
     }
 
     fn fail(&mut self, status: Status) {
-        let error = status.source().and_then(|source| source.downcast_ref::<CallError>());
-        let endpoint = match error {
-            Some(CallError::Lost { endpoint, .. } | CallError::Failed { endpoint, .. }) => Some(endpoint.clone()),
-            _ => None,
-        };
-        *self.failed.entry(endpoint).or_default() += 1;
+        self.failed += 1;
         self.first_failure.get_or_insert(status);
     }
 }
@@ -78,7 +66,7 @@ impl Load {
 
     /// Calls ended and failed since [`take`](Self::take).
     pub(crate) fn counts(&self) -> (u64, u64) {
-        self.shared.record(|recorded| (recorded.calls(), recorded.failures()))
+        self.shared.record(|recorded| (recorded.calls(), recorded.failed))
     }
 
     /// Ends all calls for good.

@@ -102,16 +102,16 @@ impl Demo {
         println!("\n{}", table::headline(self.phases, name, what));
         // What happened while the phase was prepared belongs to none; it counts in the end all the same.
         self.count();
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), self.channel.endpoints());
         progress::watch(name, PHASE, &self.load).await;
         let recorded = self.count();
-        println!("{}", table::render(&self.channel.endpoints(), &self.fleet, &recorded, began.elapsed()));
+        println!("{}", table::render(&before, &self.channel.endpoints(), &self.fleet, &recorded, began.elapsed()));
     }
 
     fn count(&mut self) -> load::Recorded {
         let recorded = self.load.take();
         self.calls += recorded.calls();
-        self.failed += recorded.failures();
+        self.failed += recorded.failed;
         if let Some(failure) = &recorded.first_failure {
             eprintln!("a call failed: {failure}");
         }

@@ -24,13 +24,20 @@ pub(crate) fn headline(number: u32, name: &str, what: &str) -> String {
     format!("{} {what}", paint(BOLD, &format!("{number} {name:<8}")))
 }
 
-/// One line per endpoint, and one for all.
-pub(crate) fn render(endpoints: &[EndpointInfo], fleet: &Fleet, recorded: &Recorded, length: Duration) -> String {
+/// One line per endpoint, and one for all; `before` and `after` are the endpoints when the phase began and ended.
+pub(crate) fn render(
+    before: &[EndpointInfo],
+    after: &[EndpointInfo],
+    fleet: &Fleet,
+    recorded: &Recorded,
+    length: Duration,
+) -> String {
     let mut lines = vec![paint(DIM, &columns("endpoint", "speed", "state", ["calls", "errors", "p50 ms", "p99 ms", "share"]))];
-    for endpoint in endpoints {
+    for endpoint in after {
         let latencies = recorded.latencies.get(&endpoint.key).cloned().unwrap_or_default();
         let share = latencies.len() as f64 / recorded.calls().max(1) as f64;
-        let failed = recorded.failed.get(&Some(endpoint.key.clone())).copied().unwrap_or(0);
+        let earlier = before.iter().find(|earlier| earlier.key == endpoint.key).map_or(0, |earlier| earlier.failed);
+        let failed = endpoint.failed.saturating_sub(earlier);
         let (name, speed) = fleet.describe(&endpoint.key).unwrap_or(("?", Duration::ZERO));
         let (state, color) = state(endpoint);
         let line = columns(
@@ -44,7 +51,7 @@ pub(crate) fn render(endpoints: &[EndpointInfo], fleet: &Fleet, recorded: &Recor
     }
     let all = recorded.latencies.values().flatten().copied().collect();
     let rate = format!("{:.0} calls/s", recorded.calls() as f64 / length.as_secs_f64());
-    lines.push(paint(DIM, &columns("all", "", &rate, numbers(all, recorded.failures(), 1.0))));
+    lines.push(paint(DIM, &columns("all", "", &rate, numbers(all, recorded.failed, 1.0))));
     lines.join("\n")
 }
 
