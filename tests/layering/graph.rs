@@ -12,7 +12,8 @@ use serde_json::Value;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-core", &[]),
     ("lb-transport", &["lb-core"]),
-    ("lb-tonic", &["lb-core", "lb-transport"]),
+    // The builder is where a target's text meets a resolver, so it offers the light ones and the checks by default; `dns` is a feature.
+    ("lb-tonic", &["lb-core", "lb-transport", "lb-health", "lb-resolver-static", "lb-resolver-dns"]),
     ("lb-health", &["lb-core"]),
     ("lb-resolver-static", &["lb-core"]),
     ("lb-resolver-dns", &["lb-core"]),
