@@ -14,6 +14,3 @@ mod streams;
 mod support;
 mod updates;
 mod waiting;
-
-#[global_allocator]
-static ALLOCATOR: lb_testkit::live::LiveAllocator = lb_testkit::live::LiveAllocator;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use evenkeel::{ConnectivityState, Endpoint, LbChannel, LbEvent};
+use evenkeel::{Endpoint, LbChannel, LbEvent};
 use lb_testkit::pb::EchoRequest;
-use lb_testkit::{EchoServer, FakeResolver, FakeResolverHandle, count, live};
+use lb_testkit::{EchoServer, FakeResolver, FakeResolverHandle};
 use tonic::Code;
 
 use crate::support::{Dice, Load, PATIENCE, call, info, quick_backoff, ready, servers, soon, until};
@@ -20,64 +20,6 @@ fn endpoints(servers: &[EchoServer]) -> Vec<Endpoint> {
 
 fn listed(channel: &LbChannel, endpoints: &[Endpoint]) -> bool {
     channel.endpoints().iter().map(|endpoint| &endpoint.key).eq(endpoints.iter().map(Endpoint::key))
-}
-
-/// So many sets, each another one than the last; every 50th is waited for, so that many are not taken for one.
-async fn rotate(channel: &LbChannel, handle: &FakeResolverHandle, all: &[Endpoint], updates: usize) {
-    for update in 0..updates {
-        let set: Vec<Endpoint> = (0..3).map(|place| all[(update + place) % all.len()].clone()).collect();
-        handle.endpoints(set.clone());
-        if update % 50 == 0 {
-            until("the set is taken over", || listed(channel, &set)).await;
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// Memory, tasks and sockets once only the first three endpoints are left and connected, and nothing changes any more.
-async fn settled(channel: &LbChannel, handle: &FakeResolverHandle, servers: &[EchoServer]) -> (usize, usize, usize) {
-    handle.endpoints(endpoints(&servers[..3]));
-    until("only three endpoints are connected", || {
-        channel.endpoints().iter().filter(|endpoint| endpoint.state == ConnectivityState::Ready).count() == 3
-            && servers.iter().map(EchoServer::connections).sum::<usize>() == 3
-    })
-    .await;
-    let mut last = (0, 0, 0);
-    soon("nothing changes for a while", async {
-        loop {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let now = (live::live_bytes(), count::tasks(), count::sockets().unwrap());
-            if now == std::mem::replace(&mut last, now) {
-                return;
-            }
-        }
-    })
-    .await;
-    last
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_updates_without_a_call_and_then_one_call() {
-    let servers = servers(8).await;
-    let newest = EchoServer::start("newest").await.unwrap();
-    let (channel, handle) = channel();
-    let all = endpoints(&servers);
-    handle.endpoints(endpoints(&servers[..3]));
-    ready(&channel, 3).await;
-    rotate(&channel, &handle, &all, 500).await;
-    let (bytes, tasks, sockets) = settled(&channel, &handle, &servers).await;
-
-    rotate(&channel, &handle, &all, 2_000).await;
-    let after = settled(&channel, &handle, &servers).await;
-    assert_eq!((after.1, after.2), (tasks, sockets), "tasks and sockets");
-    // An endpoint is 1 KiB before it is connected: one in thirty kept would show.
-    assert!(after.0 < bytes + 256 * 1024, "{bytes} bytes in use before, {} after", after.0);
-
-    handle.endpoints([newest.endpoint()]);
-    // The update was sent before the call; the channel may take it after it has picked.
-    until("the newest set is taken over", || listed(&channel, &[newest.endpoint()])).await;
-    assert_eq!(call(&channel).await.unwrap().into_inner().server, "newest");
-    assert_eq!(servers.iter().map(|server| server.calls()).sum::<u64>(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -124,6 +124,30 @@ async fn waiting_calls_go_as_soon_as_they_can() {
     assert_eq!(server.calls(), 50);
 }
 
+/// First answer late, empty, then dead, another policy, IDLE in between: the call outlives it all.
+#[tokio::test]
+async fn a_waiting_call_outlives_everything_but_its_deadline() {
+    let dead = ReservedPort::new().unwrap();
+    let (channel, handle) = channel();
+    let mut asked = Request::new(request("x"));
+    asked.extensions_mut().insert(PickOptions::new().wait_for_ready(true));
+    let mut client = EchoClient::new(channel.clone());
+    let waiting = tokio::spawn(async move { client.unary(asked).await });
+    until("the channel resolves", || handle.watching() == 1).await;
+    handle.unavailable("not yet");
+    until("the failure is known", || channel.state() == evenkeel::ConnectivityState::TransientFailure).await;
+    handle.endpoints([]);
+    soon("the resolver is asked again", handle.asked_again(1)).await;
+    handle.endpoints([evenkeel::Endpoint::new(dead.addr())]);
+    until("the attempt has failed", || channel.endpoints().first().is_some_and(|endpoint| endpoint.error.is_some())).await;
+    channel.set_policy("pick_first", &serde_json::json!({})).unwrap();
+    until("the policy took over", || channel.policy() == "pick_first").await;
+    assert!(!waiting.is_finished());
+    let server = EchoServer::start("s").await.unwrap();
+    handle.endpoints([server.endpoint()]);
+    soon("the waiting call", waiting).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn the_call_overrides_the_channel() {
     let dead = ReservedPort::new().unwrap();

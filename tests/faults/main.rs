@@ -1,7 +1,9 @@
 //! Endpoints that die, hang, leave and come back, under load.
 #![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
 
+mod backoff;
 mod blackhole;
+mod goaway;
 mod kill;
 mod retry;
 mod rolling_restart;

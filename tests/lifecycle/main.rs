@@ -3,7 +3,6 @@
 
 mod cancel;
 mod idle;
-mod leftovers;
 mod runtimes;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared by several test binaries")]

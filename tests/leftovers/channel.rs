@@ -39,6 +39,7 @@ async fn as_before(before: (usize, usize), when: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_every_state_of_the_channel() {
+    let _alone = crate::alone().await;
     let (_processes, addrs) = processes(3).await;
     let before = open();
 
@@ -74,6 +75,7 @@ async fn in_every_state_of_the_channel() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_it_connects_and_while_it_waits_to_try_again() {
+    let _alone = crate::alone().await;
     let (hanging, dead) = (HangingPort::new().unwrap(), ReservedPort::new().unwrap());
     let before = open();
     let channel = builder(&[hanging.addr(), dead.addr()]).build().unwrap();
@@ -100,6 +102,7 @@ async fn while_it_connects_and_while_it_waits_to_try_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_in_progress_finish_first() {
+    let _alone = crate::alone().await;
     let (_processes, addrs) = processes(2).await;
     let before = open();
     let channel = builder(&addrs).transport(TransportConfig::new().max_connections_per_endpoint(2)).build().unwrap();
@@ -124,6 +127,7 @@ async fn calls_in_progress_finish_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_per_call_adds_up_to_nothing() {
+    let _alone = crate::alone().await;
     let (_processes, addrs) = processes(1).await;
     let before = open();
     for _ in 0..100 {
