@@ -22,10 +22,10 @@ pub(super) struct Published {
 
 impl Machine {
     pub(super) fn publish(&mut self, outcome: Outcome, effects: &mut Vec<Effect>) {
-        self.emit_channel_state(outcome.state);
         for row in &outcome.rows {
             self.events.extend(self.published.note(row));
         }
+        self.emit_channel_state(outcome.state);
         self.published.generation += 1;
         effects.push(Effect::Publish(Arc::new(Snapshot {
             generation: self.published.generation,

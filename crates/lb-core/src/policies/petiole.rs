@@ -102,6 +102,8 @@ impl Unready {
     /// For people: which endpoint and what is wrong with it.
     pub(super) fn reason(&self) -> String {
         match &self.error {
+            // A connector's error names the address itself.
+            Some(error) if error.starts_with(self.endpoint.key().as_str()) => format!("endpoint {error}"),
             Some(error) => format!("endpoint {}: {error}", self.endpoint),
             None => format!("endpoint {} is {}", self.endpoint, self.state),
         }

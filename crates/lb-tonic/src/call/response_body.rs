@@ -8,11 +8,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use lb_core::Outcome;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use crate::error::{CallError, WaitingFor};
-use crate::transport::{AnyBody, AttemptError};
+use crate::transport::{AnyBody, AttemptError, AttemptErrorKind};
 
 use super::failure;
 use super::guard::Guard;
@@ -51,6 +51,11 @@ impl ResponseBody {
     }
 
     fn fail(&mut self, error: &AttemptError) -> Status {
+        let cancelled = error.kind == AttemptErrorKind::Failed(Code::Cancelled as i32);
+        if cancelled && self.deadline.as_ref().is_some_and(|deadline| deadline.deadline() <= Instant::now()) {
+            // The server's clock was a moment ahead of ours: it is the deadline that ended the stream.
+            return self.exceeded();
+        }
         match self.finish(Outcome::Failure) {
             Some(guard) => failure(&guard.connected, error).into(),
             None => Status::unavailable(&*error.reason),
@@ -62,10 +67,14 @@ impl ResponseBody {
             Some(deadline) => ready!(deadline.as_mut().poll(cx)),
             None => return Poll::Pending,
         }
+        Poll::Ready(self.exceeded())
+    }
+
+    fn exceeded(&mut self) -> Status {
         let guard = self.finish(Outcome::Failure);
         let waiting_for =
             guard.map_or(WaitingFor::Endpoint(None), |guard| WaitingFor::Body(guard.connected.endpoint.key().clone()));
-        Poll::Ready(CallError::DeadlineExceeded { waiting_for }.into())
+        CallError::DeadlineExceeded { waiting_for }.into()
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
