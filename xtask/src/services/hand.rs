@@ -31,6 +31,7 @@ pub(crate) fn start(name: &str) -> Result<()> {
     // A process group of its own: Ctrl-C at the prompt must not reach it.
     command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
     let child = command.spawn().context(format_args!("cannot start {name}"))?;
+    fs::write(dir.join("addr"), addr.to_string()).context("the address file")?;
     fs::write(dir.join("pid"), child.id().to_string()).context("the pid file")?;
     println!("{name} ({}) at {addr}, process {}; files and log in {}", service.serves, child.id(), dir.display());
     Ok(())
@@ -58,6 +59,12 @@ pub(super) fn running(name: &str) -> Option<u32> {
     mentions(pid, &dir).then_some(pid)
 }
 
+/// Where the server started by hand listens, if it still runs.
+pub(super) fn address(name: &str) -> Option<SocketAddr> {
+    running(name)?;
+    fs::read_to_string(directory(name).join("addr")).ok()?.parse().ok()
+}
+
 /// Whether the process's command line names something in `dir`; an ended process that nobody waited for has an empty one.
 fn mentions(pid: u32, dir: &Path) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -68,6 +75,6 @@ fn directory(name: &str) -> PathBuf {
     location::services().join("run").join(name)
 }
 
-fn free_addr() -> std::io::Result<SocketAddr> {
+pub(super) fn free_addr() -> std::io::Result<SocketAddr> {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }

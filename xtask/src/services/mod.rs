@@ -4,8 +4,15 @@
 //! state is neither changed nor locked, and no network host is asked but the one the machine was already set up with.
 
 mod apt;
+#[path = "../../../crates/lb-testkit/src/services/consul_files.rs"]
+mod consul_files;
+#[path = "../../../crates/lb-testkit/src/services/etcd_files.rs"]
+mod etcd_files;
 mod fetch;
 mod hand;
+mod kubeapi;
+#[path = "../../../crates/lb-testkit/src/services/kubeapi_files.rs"]
+mod kubeapi_files;
 #[path = "../../../crates/lb-testkit/src/services/knot_files.rs"]
 mod knot_files;
 #[path = "../../../crates/lb-testkit/src/services/process.rs"]
@@ -13,7 +20,7 @@ mod process;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Error, Result};
@@ -31,24 +38,77 @@ pub(crate) struct Service {
     /// dependencies, because they might bring that release's C library along; for static programs.
     pub(crate) release: Option<&'static str>,
     pub(crate) packages: &'static [&'static str],
+    /// For a server that is built from packaged sources: how.
+    pub(crate) build: Option<Build>,
     /// Program (below the fetched root) and arguments that must succeed before the fetch counts.
     pub(crate) probe: &'static [&'static str],
     /// Prepares a directory and gives the command that runs the server at that address with it: `(root, dir, addr)`.
     pub(crate) prepare: fn(&Path, &Path, SocketAddr) -> io::Result<Command>,
 }
 
+/// How to build a server. Its packages come with everything they depend on, as on a machine on which nothing is installed.
+#[derive(Clone, Copy)]
+pub(crate) struct Build {
+    /// Only packages whose name begins so are unpacked: the toolchain and the sources, not the system below them.
+    pub(crate) unpacks: &'static str,
+    /// Builds from what was unpacked and gives the directory to keep: `(unpacked, work, archives)`.
+    pub(crate) run: fn(&Path, &Path, &[PathBuf]) -> Result<PathBuf>,
+}
+
 /// Every server the tests know.
-pub(crate) const SERVICES: &[Service] = &[Service {
-    name: "knot",
-    serves: "DNS",
-    release: None,
-    packages: &["knot"],
-    probe: &["usr/sbin/knotd", "--version"],
-    prepare: |root, dir, addr| {
-        knot_files::write(dir, addr, "greeter 1 A 127.0.0.1\n", 1)?;
-        Ok(knot_files::program(root, dir, "knotd"))
+pub(crate) const SERVICES: &[Service] = &[
+    Service {
+        name: "knot",
+        serves: "DNS",
+        release: None,
+        packages: &["knot"],
+        build: None,
+        probe: &["usr/sbin/knotd", "--version"],
+        prepare: |root, dir, addr| {
+            knot_files::write(dir, addr, "greeter 1 A 127.0.0.1\n", 1)?;
+            Ok(knot_files::program(root, dir, "knotd"))
+        },
     },
-}];
+    Service {
+        name: "consul",
+        serves: "registry",
+        // The last release of Debian that has it without its successor's licence. A static program.
+        release: Some("bullseye"),
+        packages: &["consul"],
+        probe: &["usr/bin/consul", "version"],
+        prepare: |root, dir, addr| {
+            let agent = consul_files::Agent::new("c1")?.with_http(addr);
+            consul_files::Cluster::alone(agent.clone()).write(dir, &agent)?;
+            Ok(consul_files::agent(root, dir))
+        },
+    },
+    Service {
+        name: "etcd",
+        serves: "registry",
+        // Version 3.5; older releases have 3.4. Static programs.
+        release: Some("trixie"),
+        packages: &["etcd-server", "etcd-client"],
+        build: None,
+        probe: &["usr/bin/etcd", "--version"],
+        prepare: |root, dir, addr| {
+            let member = etcd_files::Member { name: "m".to_owned(), client: addr, peer: hand::free_addr()? };
+            Ok(etcd_files::command(root, dir, "http", &member, std::slice::from_ref(&member)))
+        },
+    },
+    Service {
+        name: "kubeapi",
+        serves: "Kubernetes API",
+        release: Some("sid"),
+        packages: &["golang-go", "golang-k8s-apiserver-dev", "golang-k8s-kube-openapi-dev"],
+        build: Some(Build { unpacks: "golang-", run: kubeapi::build }),
+        probe: &["kubeapi", "--version"],
+        prepare: |root, dir, addr| {
+            let etcd = hand::address("etcd").ok_or_else(|| io::Error::other("it stores in etcd: `services start etcd` first"))?;
+            kubeapi_files::write(dir)?;
+            Ok(kubeapi_files::command(root, dir, addr, etcd))
+        },
+    },
+];
 
 /// Gets every server that is not here yet: a step each. Where one cannot be had, CI fails and everybody else reads its name.
 pub(crate) fn fetch_all(report: &mut Report) {

@@ -1,7 +1,7 @@
 //! Real servers for tests: who needs one asks here, and gets it or a clear word why not.
 //!
-//! **What.** [`require`] tells where a server's files lie, and a handle per server ([`Knot`] for DNS) starts it on a loopback port of its
-//! own, changes its data, freezes it and ends it. `cargo xtask services fetch` brings the files, privately and without installing anything.
+//! **What.** [`require`] tells where a server's files lie, and a handle per server ([`Knot`] for DNS, [`Consul`], [`Etcd`]) starts it on
+//! a loopback port of its own, changes its data, freezes it and ends it. `cargo xtask services fetch` brings the files, privately and without installing anything.
 //!
 //! **Why.** A resolver tested only against our own idea of a registry is tested against our own mistakes. So tests run against
 //! the server that users run, and a fake is used only for what a real server cannot be made to do.
@@ -22,6 +22,13 @@
 //! println!("ask {} for greeter.{}", knot.addr(), services::KNOT_ZONE);
 //! ```
 
+mod consul;
+mod consul_files;
+mod etcd;
+mod etcd_files;
+#[cfg(test)]
+mod etcd_tests;
+mod http;
 mod knot;
 mod knot_files;
 mod location;
@@ -32,6 +39,8 @@ mod tests;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+pub use consul::{Consul, ConsulOptions};
+pub use etcd::{Etcd, EtcdCertificates, EtcdOptions};
 pub use knot::Knot;
 
 /// The one zone a [`Knot`] serves: `test.` is reserved for this (RFC 6761), so no test can reach a name of the real world.
