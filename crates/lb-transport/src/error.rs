@@ -86,7 +86,9 @@ struct Inner {
 }
 
 impl TransportError {
-    pub(crate) fn new(kind: TransportErrorKind, why: impl Into<String>) -> Self {
+    /// A call that ended like this, for connectors of other kinds. The kind is believed: a call that is said to be not sent is sent
+    /// again elsewhere.
+    pub fn new(kind: TransportErrorKind, why: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, why: why.into(), source: None }))
     }
 
@@ -180,6 +182,13 @@ pub struct ConnectError {
     pub failures: Vec<AddressFailure>,
 }
 
+impl ConnectError {
+    /// An attempt with these failures, in the order in which they came.
+    pub fn new(failures: Vec<AddressFailure>) -> Self {
+        Self { failures }
+    }
+}
+
 /// Why one address did not lead to a connection.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{address}: {failure}")]
@@ -189,6 +198,13 @@ pub struct AddressFailure {
     pub address: Address,
     /// What happened.
     pub failure: ConnectFailure,
+}
+
+impl AddressFailure {
+    /// That this happened at this address.
+    pub fn new(address: Address, failure: ConnectFailure) -> Self {
+        Self { address, failure }
+    }
 }
 
 /// What happened to the attempt at one address.

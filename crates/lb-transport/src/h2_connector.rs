@@ -10,7 +10,7 @@ use crate::call::{H2Transport, Origin};
 use crate::config::{TransportConfig, TransportConfigError};
 use crate::conn::{Dial, KeepaliveConfig, Pool, PoolConfig};
 use crate::connector::{ConnectAttempt, Connection, ConnectionHandle, Connector};
-use crate::dial::{Dialled, Plan, race};
+use crate::dial::{Dialled, Plan, dial};
 use crate::error::{AddressFailure, CloseReason, ConnectError, ConnectFailure};
 
 /// Connects to endpoints by HTTP/2, over TCP or Unix sockets, with TLS if given.
@@ -80,7 +80,7 @@ async fn connect(shared: Arc<Shared>, attempt: ConnectAttempt) -> Result<Connect
     let authority: Authority = name.parse().map_err(|_| invalid_authority(&attempt, name))?;
     let timeout = attempt.timeout.min(shared.config.connect_timeout);
     let plan = Plan::new(shared, authority.host().into(), timeout);
-    let dialled = race(&plan, attempt.addresses).await.map_err(|failures| ConnectError { failures })?;
+    let dialled = dial(&plan, attempt.addresses).await?;
     Ok(assemble(plan, authority, dialled))
 }
 
@@ -113,6 +113,6 @@ fn again(plan: &Plan, address: Address) -> Dial {
     let plan = plan.clone();
     Box::new(move || {
         let (plan, address) = (plan.restarted(), address.clone());
-        Box::pin(async move { race(&plan, vec![address]).await.ok() })
+        Box::pin(async move { dial(&plan, vec![address]).await.ok() })
     })
 }

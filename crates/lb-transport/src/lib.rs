@@ -51,7 +51,7 @@ mod tls;
 pub use call::{H2Body, H2Transport, ResponseFuture};
 pub use config::{TransportConfig, TransportConfigError};
 pub use connector::{ConnectAttempt, Connection, ConnectionHandle, Connector};
-pub use dial::interleave;
+pub use dial::{Deadline, interleave, race};
 pub use error::{AddressFailure, CloseReason, ConnectError, ConnectFailure, ConnectStage, TransportError, TransportErrorKind};
 pub use h2_connector::H2Connector;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]

@@ -1,13 +1,18 @@
 //! One attempt at one address: socket, TLS, HTTP/2.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use lb_core::Address;
 
-use super::race::Plan;
+use super::deadline::Deadline;
+use super::race::race;
 use super::socket;
 use crate::config::TransportConfig;
 use crate::conn::{Socket, Wire, await_settings};
-use crate::error::{ConnectFailure, ConnectStage};
+use crate::error::{ConnectError, ConnectFailure, ConnectStage};
+use crate::h2_connector::Shared;
 
 /// Streams we may open before the server has said how many; unused, since we wait for its SETTINGS, but h2 wants a bound.
 const STREAMS_BEFORE_SETTINGS: usize = 100;
@@ -29,22 +34,58 @@ pub(crate) struct Dialled {
     pub(crate) address: Address,
 }
 
-pub(super) async fn establish(plan: &Plan, address: &Address) -> Result<Dialled, ConnectFailure> {
+/// What all attempts of one race have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) shared: Arc<Shared>,
+    /// The name to verify in the server's certificate.
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    server_name: Arc<str>,
+    deadline: Deadline,
+}
+
+impl Plan {
+    /// A plan whose time starts now. `server_name` is what TLS verifies.
+    #[cfg_attr(
+        not(any(feature = "tls-ring", feature = "tls-aws-lc")),
+        expect(unused_variables, reason = "only TLS verifies names")
+    )]
+    pub(crate) fn new(shared: Arc<Shared>, server_name: Arc<str>, timeout: Duration) -> Self {
+        Self {
+            shared,
+            #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+            server_name,
+            deadline: Deadline::after(timeout),
+        }
+    }
+
+    /// The same plan, its time starting now.
+    pub(crate) fn restarted(&self) -> Self {
+        Self { deadline: self.deadline.restarted(), ..self.clone() }
+    }
+}
+
+/// The first connection that is complete.
+pub(crate) async fn dial(plan: &Plan, addresses: Vec<Address>) -> Result<Dialled, ConnectError> {
+    race(addresses, plan.shared.config.attempt_delay, plan.deadline, &|address| establish(plan, address)).await
+}
+
+async fn establish(plan: &Plan, address: Address) -> Result<Dialled, ConnectFailure> {
     let config = &plan.shared.config;
-    let socket = plan.bound(ConnectStage::Socket, socket::connect(config, address)).await??;
+    let socket = plan.deadline.bound(ConnectStage::Socket, socket::connect(config, &address)).await??;
     let socket = secure(plan, socket).await?;
     let wire = Wire::new(socket);
     let (sender, mut connection) =
         builder(config).handshake::<_, Bytes>(wire.clone()).await.map_err(|error| ConnectFailure::Handshake(error.to_string()))?;
-    plan.bound(ConnectStage::Settings, await_settings(&mut connection, &wire)).await??;
-    Ok(Dialled { connection, sender, wire, address: address.clone() })
+    plan.deadline.bound(ConnectStage::Settings, await_settings(&mut connection, &wire)).await??;
+    Ok(Dialled { connection, sender, wire, address })
 }
 
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 async fn secure(plan: &Plan, socket: Socket) -> Result<Socket, ConnectFailure> {
     match &plan.shared.tls {
         None => Ok(socket),
-        Some(tls) => plan.bound(ConnectStage::Tls, tls.handshake(&plan.server_name, socket)).await?,
+        Some(tls) => plan.deadline.bound(ConnectStage::Tls, tls.handshake(&plan.server_name, socket)).await?,
     }
 }
 

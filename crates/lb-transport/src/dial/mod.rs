@@ -4,12 +4,14 @@
 //! starts when the latest has failed, or has taken the attempt delay (RFC 8305, gRFC A61). The first complete handshake, SETTINGS
 //! included, wins and the others are dropped. A host name counts as one address and races its own addresses when it is looked up.
 
+mod deadline;
 mod establish;
 mod race;
 mod socket;
 
-pub(crate) use establish::Dialled;
-pub(crate) use race::{Plan, race};
+pub use deadline::Deadline;
+pub(crate) use establish::{Dialled, Plan, dial};
+pub use race::race;
 
 use lb_core::{Address, AddressFamily};
 
