@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::Authority;
 use lb_core::machine::{Command, MachineConfig};
-use lb_core::{BackoffConfig, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage};
+use lb_core::{
+    BackoffConfig, ConfigError, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage,
+};
 use lb_health::{GrpcHealthCheck, HealthConfig};
 use lb_transport::{Connector, H2Connector, TransportConfig};
 use tokio::runtime;
@@ -58,6 +61,7 @@ pub struct LbChannelBuilder {
     authority: Option<String>,
     backoff: BackoffConfig,
     connect_timeout: Option<Duration>,
+    user_agent: Option<HeaderValue>,
     idle_timeout: Option<Duration>,
     timeout: Option<Duration>,
     wait_for_ready: bool,
@@ -84,6 +88,7 @@ impl LbChannelBuilder {
             authority: None,
             backoff: BackoffConfig::default(),
             connect_timeout: None,
+            user_agent: None,
             idle_timeout: Some(IDLE_TIMEOUT),
             timeout: None,
             wait_for_ready: false,
@@ -132,7 +137,7 @@ impl LbChannelBuilder {
 
     /// What requests say in `user-agent`; default `evenkeel/` and the version.
     pub fn user_agent(mut self, value: HeaderValue) -> Self {
-        self.transport = self.transport.user_agent(value);
+        self.user_agent = Some(value);
         self
     }
 
@@ -185,7 +190,8 @@ impl LbChannelBuilder {
         self
     }
 
-    /// How long a channel without calls keeps its connections and its resolver; default 30 min, `None` for ever.
+    /// How long a channel without calls keeps its connections and its resolver; default 30 min; `None` or zero is
+    /// for ever.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();
         self
@@ -231,24 +237,52 @@ impl LbChannelBuilder {
 
     /// Builds the channel without waiting for anything. It is IDLE until the first call or [`LbChannel::exit_idle`]. Must be
     /// called within a tokio runtime, on which the channel's own task then runs.
-    pub fn build(self) -> Result<LbChannel, BuildError> {
+    pub fn build(mut self) -> Result<LbChannel, BuildError> {
         let runtime = runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let (resolver, target) = self.resolvers.find(&self.target)?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
-        let authority = self.authority.or_else(|| resolver.authority(&target)).unwrap_or_else(|| target.default_authority());
-        let connector = match self.connector {
-            Some(connector) => connector,
-            None => {
-                let connector = H2Connector::new(self.transport)?;
-                #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-                let connector = match self.tls {
-                    Some(tls) => connector.with_tls(tls)?,
-                    None => connector,
-                };
-                Arc::new(Direct(connector))
-            }
+        let authority = self.authority.take().or_else(|| resolver.authority(&target)).unwrap_or_else(|| target.default_authority());
+        let settings =
+            ConnectorSettings { authority: checked(authority)?, connector: self.make_connector()?, health: self.health.clone() };
+        let calls = CallConfig {
+            target: target.as_str().into(),
+            timeout: self.timeout,
+            wait_for_ready: self.wait_for_ready,
+            max_request: self.max_request,
+            max_response: self.max_response,
         };
+        let idle = Idle::new(self.idle_timeout.filter(|timeout| !timeout.is_zero()));
+        let source = Source { resolver, target, configs: ServiceConfigs::new(self.policies.clone()) };
+        let observers = std::mem::take(&mut self.observers);
+        let (machine, policies) = self.make_machine(seed)?;
 
+        let shared = Shared::new(ChannelSnapshot::initial());
+        let handle = Handle::new(Arc::clone(&shared), calls, policies, seed);
+        runtime.spawn(Driver::new(machine, shared, source, Connections::new(settings), idle, observers).run());
+        Ok(LbChannel::new(handle))
+    }
+
+    fn make_connector(&mut self) -> Result<Arc<dyn AnyConnector>, BuildError> {
+        if let Some(connector) = self.connector.take() {
+            return Ok(connector);
+        }
+        let mut config = std::mem::take(&mut self.transport);
+        if let Some(timeout) = self.connect_timeout {
+            config = config.connect_timeout(timeout);
+        }
+        if let Some(user_agent) = self.user_agent.take() {
+            config = config.user_agent(user_agent);
+        }
+        let connector = H2Connector::new(config)?;
+        #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+        let connector = match self.tls.take() {
+            Some(tls) => connector.with_tls(tls)?,
+            None => connector,
+        };
+        Ok(Arc::new(Direct(connector)))
+    }
+
+    fn make_machine(self, seed: u64) -> Result<(Machine, PolicyRegistry), BuildError> {
         let mut config = MachineConfig::new(seed);
         config.backoff = match self.connect_timeout {
             Some(timeout) => self.backoff.with_min_connect_timeout(timeout)?,
@@ -260,23 +294,7 @@ impl LbChannelBuilder {
         for policy in self.further {
             machine.command(Command::AddPolicy(policy.build(&self.policies)?));
         }
-
-        let shared = Shared::new(ChannelSnapshot::initial());
-        let calls = CallConfig {
-            target: target.as_str().into(),
-            timeout: self.timeout,
-            wait_for_ready: self.wait_for_ready,
-            max_request: self.max_request,
-            max_response: self.max_response,
-        };
-        let configs = ServiceConfigs::new(self.policies.clone());
-        let handle = Handle::new(Arc::clone(&shared), calls, self.policies, seed);
-        let settings = ConnectorSettings { connector, authority: authority.into(), health: self.health };
-        let idle = Idle::new(self.idle_timeout.filter(|timeout| !timeout.is_zero()));
-        let source = Source { resolver, target, configs };
-        let driver = Driver::new(machine, shared, source, Connections::new(settings), idle, self.observers);
-        runtime.spawn(driver.run());
-        Ok(LbChannel::new(handle))
+        Ok((machine, self.policies))
     }
 
     /// Builds the channel, connects, and waits until an endpoint is READY. `Err` says why none was in time. Cancel safe:
@@ -295,5 +313,13 @@ impl LbChannelBuilder {
             Ok(()) => Ok(channel),
             Err(_) => Err(BuildError::NotReady { target, timeout, reason: channel.failure() }),
         }
+    }
+}
+
+/// An authority that can stand in a request.
+fn checked(authority: String) -> Result<Arc<str>, ConfigError> {
+    match Authority::try_from(authority.as_str()) {
+        Ok(_) => Ok(authority.into()),
+        Err(_) => Err(ConfigError::new("authority", format!("{authority:?}"), "a host name or address, with or without a port")),
     }
 }
