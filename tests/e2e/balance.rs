@@ -1,14 +1,12 @@
 //! Who gets how many calls.
 
-use std::time::Duration;
-
 use evenkeel::{LbChannel, PickOptions};
+use lb_testkit::EchoServer;
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
-use lb_testkit::{EchoServer, Latency};
 use tonic::Request;
 
-use crate::support::{Load, call, ready, request, servers, target_of};
+use crate::support::{Load, call, in_flight, ready, request, servers, target_of, until};
 
 async fn channel(servers: &[EchoServer], policy: &str) -> LbChannel {
     let channel = LbChannel::builder(target_of(servers)).policy(policy).build().unwrap();
@@ -84,18 +82,31 @@ async fn random_is_even_in_the_long_run() {
     assert!(calls(&servers).iter().all(|calls| calls.abs_diff(500) < 97), "{:?}", calls(&servers));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn least_request_spares_the_slow_one() {
+#[tokio::test]
+async fn least_request_spares_the_busy_one() {
     let servers = servers(3).await;
-    servers[0].set_latency(Latency::Fixed(Duration::from_millis(100)));
-    servers[1..].iter().for_each(|server| server.set_latency(Latency::Fixed(Duration::from_millis(2))));
     let channel = channel(&servers, "least_request").await;
-    let load = Load::start(&channel, 12, &EchoRequest::default());
-    load.goes_on(600).await;
-    load.stop().await.all_succeeded();
+    let mut client = EchoClient::new(channel.clone());
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let mut asked = Request::new(EchoRequest { count: u32::MAX, delay_ms: 50, ..request("x") });
+        asked.extensions_mut().insert(PickOptions::new().pin(&*servers[0].addr().to_string()));
+        held.push(client.server_stream(asked).await.unwrap());
+    }
+    for _ in 0..300 {
+        client.unary(request("x")).await.unwrap();
+    }
+    // One after the other: the other two are free at every pick, and the busy one is taken only where both choices fall on it.
     let calls = calls(&servers);
-    // Round robin would give it a third.
-    assert!(calls[0] * 6 < calls.iter().sum::<u64>(), "{calls:?}");
+    assert!(calls[0] - 3 < 60, "{calls:?}");
+    drop(held);
+    until("nothing is in flight", || in_flight(&channel) == 0).await;
+    for _ in 0..300 {
+        client.unary(request("x")).await.unwrap();
+    }
+    let after = servers[0].calls() - calls[0];
+    // Five standard deviations of a binomial with n = 300, p = 1/3.
+    assert!(after.abs_diff(100) < 41, "{after} of 300 once it was free");
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel::{BackoffConfig, CallError, ConnectivityState, LbChannel};
+use evenkeel::transport::TransportConfig;
+use evenkeel::{BackoffConfig, CallError, ConnectivityState, LbChannel, PickOptions};
 use lb_testkit::EchoProcess;
 use lb_testkit::pb::EchoRequest;
-use tonic::Code;
+use lb_testkit::pb::echo_client::EchoClient;
+use tonic::{Code, Request};
 
-use crate::support::{Load, call, call_error, info, picked, ready, soon, target, until_state};
+use crate::support::{Load, call, call_error, info, picked, quick_backoff, ready, soon, target, until_state};
 
 const CALLERS: usize = 16;
 
@@ -74,7 +76,7 @@ async fn only_calls_in_flight_on_it_fail_and_it_gets_no_pick_once_it_is_gone() {
 async fn the_last_one_killed_fails_calls_at_once_and_recovers_by_itself() {
     let mut processes = processes(1).await;
     let addr = processes[0].addr();
-    let channel = LbChannel::builder(target([addr])).backoff(crate::support::quick_backoff()).build().unwrap();
+    let channel = LbChannel::builder(target([addr])).backoff(quick_backoff()).build().unwrap();
     ready(&channel, 1).await;
     processes[0].kill().await.unwrap();
     until_state(&channel, addr, ConnectivityState::TransientFailure).await;
@@ -85,4 +87,53 @@ async fn the_last_one_killed_fails_calls_at_once_and_recovers_by_itself() {
     processes[0].restart().await.unwrap();
     until_state(&channel, addr, ConnectivityState::Ready).await;
     call(&channel).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_in_the_middle_ends_with_its_endpoint_named() {
+    let mut processes = processes(2).await;
+    let addrs: Vec<_> = processes.iter().map(EchoProcess::addr).collect();
+    let channel = LbChannel::builder(target(addrs.clone())).backoff(quick_backoff()).build().unwrap();
+    ready(&channel, 2).await;
+    let mut asked = Request::new(EchoRequest { count: u32::MAX, delay_ms: 1, ..EchoRequest::default() });
+    asked.extensions_mut().insert(PickOptions::new().pin(&*addrs[0].to_string()));
+    let mut stream = EchoClient::new(channel.clone()).server_stream(asked).await.unwrap().into_inner();
+    soon("a message", stream.message()).await.unwrap().unwrap();
+    processes[0].kill().await.unwrap();
+    let status = soon("the stream ends", async {
+        loop {
+            if let Err(status) = stream.message().await {
+                return status;
+            }
+        }
+    })
+    .await;
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(matches!(call_error(&status), Some(CallError::Lost { endpoint, .. }) if endpoint.as_str() == addrs[0].to_string()));
+    let shown = info(&channel, addrs[0]);
+    assert_eq!((shown.in_flight, shown.failed), (0, 1));
+}
+
+/// SIGSTOP: the kernel goes on acknowledging, and nobody answers. Only keepalive can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_process_is_left_and_taken_back_when_it_thaws() {
+    let processes = processes(2).await;
+    let addrs: Vec<_> = processes.iter().map(EchoProcess::addr).collect();
+    let (time, timeout) = (Duration::from_millis(200), Duration::from_millis(500));
+    let transport = TransportConfig::new().keepalive_time_unchecked(time).keepalive_timeout(timeout).keepalive_without_calls(true);
+    let builder = LbChannel::builder(target(addrs.clone())).transport(transport).backoff(quick_backoff());
+    let channel = builder.build().unwrap();
+    ready(&channel, 2).await;
+    processes[0].freeze().await.unwrap();
+    soon("the frozen one leaves READY", async {
+        while info(&channel, addrs[0]).state == ConnectivityState::Ready {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    for _ in 0..100 {
+        assert_eq!(picked(&call(&channel).await.unwrap()), (addrs[1].to_string(), 1));
+    }
+    processes[0].thaw().await.unwrap();
+    until_state(&channel, addrs[0], ConnectivityState::Ready).await;
 }
