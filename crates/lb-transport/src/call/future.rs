@@ -153,12 +153,16 @@ impl Claim {
 
     /// Before response headers: the server may have said that it did not process the call.
     fn explain_before_headers(&self, error: &h2::Error) -> TransportError {
-        if !error.is_reset() && self.permit.link.is_unwritten(self.writes) {
-            return TransportError::new(TransportErrorKind::NotSent, self.connection_text(error));
-        }
+        let link = &self.permit.link;
         if error.is_go_away() && error.is_remote() {
-            // h2 fails a stream with the peer's GOAWAY only if its identifier is above GOAWAY's last stream.
-            return TransportError::new(TransportErrorKind::Refused, self.connection_text(error));
+            // h2 fails a stream with the peer's GOAWAY only if its identifier is above GOAWAY's last stream. One that was still with
+            // h2 when the connection began to drain counts as never sent: h2 answers the server's closing PING first.
+            let unsent = link.was_unwritten_at_go_away(self.writes);
+            let kind = if unsent { TransportErrorKind::NotSent } else { TransportErrorKind::Refused };
+            return TransportError::new(kind, link.close_reason().map_or_else(|| error.to_string(), ToString::to_string));
+        }
+        if !error.is_reset() && link.is_unwritten(self.writes) {
+            return TransportError::new(TransportErrorKind::NotSent, self.connection_text(error));
         }
         if error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) {
             return TransportError::new(TransportErrorKind::Refused, code_name(Reason::REFUSED_STREAM.into()));

@@ -3,7 +3,7 @@
 //! h2 itself would queue streams beyond the peer's limit without bound and without order of its own, so the gate is here: a call
 //! first gets a [`Permit`], which is one atomic compare-and-swap while there is room. The permit lives as long as the stream.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use super::lock;
 use super::pool::Pool;
+use super::wire::Writes;
 use crate::error::{CloseReason, TransportError, TransportErrorKind};
 
 /// Set in `in_flight` when no new stream may start.
@@ -32,8 +33,7 @@ pub(crate) struct Link {
     limit: AtomicUsize,
     /// `None` once no new stream may start, so that h2 closes when the last stream ends.
     sender: Mutex<Option<SendRequest<Bytes>>>,
-    /// How often h2 has written; see [`Wire::writes`](super::Wire::writes).
-    writes: Arc<AtomicU64>,
+    writes: Arc<Writes>,
     /// Why it takes no new calls.
     closed: OnceLock<CloseReason>,
     /// Why its streams ended, once they have.
@@ -59,7 +59,7 @@ pub(crate) struct Opened {
 }
 
 impl Link {
-    pub(super) fn new(pool: Arc<Pool>, sender: SendRequest<Bytes>, writes: Arc<AtomicU64>, limit: usize, window: u32) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, sender: SendRequest<Bytes>, writes: Arc<Writes>, limit: usize, window: u32) -> Self {
         Self {
             in_flight: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
@@ -95,9 +95,10 @@ impl Link {
         head: http::Request<()>,
         end: bool,
     ) -> Result<Opened, TransportError> {
-        let writes = self.writes.load(Ordering::Acquire);
         let mut sender = lock(&self.sender);
         let Some(send) = sender.as_mut() else { return Err(self.not_sent()) };
+        // Before h2 has the request, so that a write that may hold it always counts; as late as that allows.
+        let writes = self.writes.count();
         let result = send.send_request(head, end);
         // A handle remembers a stream that h2 holds back for the limit, and would reject the next; a fresh one does not.
         if result.is_err() || self.in_flight() * 2 >= self.limit.load(Ordering::Relaxed) {
@@ -133,7 +134,17 @@ impl Link {
 
     /// Whether h2 has written nothing since its count was `writes`.
     pub(crate) fn is_unwritten(&self, writes: u64) -> bool {
-        self.writes.load(Ordering::Acquire) == writes
+        self.writes.count() == writes
+    }
+
+    /// Whether h2 had written nothing since its count was `writes` when the server's first GOAWAY was read.
+    pub(crate) fn was_unwritten_at_go_away(&self, writes: u64) -> bool {
+        writes >= self.writes.at_go_away()
+    }
+
+    /// Why it takes no new calls.
+    pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
+        self.closed.get()
     }
 
     /// What became of the connection, for errors of its streams.

@@ -82,7 +82,27 @@ impl AsyncWrite for Socket {
 #[derive(Debug, Clone)]
 pub(crate) struct Wire {
     state: Arc<Mutex<WireState>>,
-    writes: Arc<AtomicU64>,
+    writes: Arc<Writes>,
+}
+
+/// How often h2 has written. A request handed to h2 at some count has not left h2 while the count is the same, which tells a call
+/// that was never sent from one that may have been.
+#[derive(Debug)]
+pub(crate) struct Writes {
+    count: AtomicU64,
+    /// The count when the first GOAWAY was read; the largest number before.
+    at_go_away: AtomicU64,
+}
+
+impl Writes {
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// The count when the first GOAWAY was read; the largest number before.
+    pub(super) fn at_go_away(&self) -> u64 {
+        self.at_go_away.load(Ordering::Acquire)
+    }
 }
 
 #[derive(Debug)]
@@ -115,11 +135,12 @@ pub(super) struct Settled {
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
         let state = WireState { socket, out: Vec::new(), gone: 0, blocked: false, sniffer: Sniffer::default(), read: 0 };
-        Self { state: Arc::new(Mutex::new(state)), writes: Arc::default() }
+        let writes = Writes { count: AtomicU64::new(0), at_go_away: AtomicU64::new(u64::MAX) };
+        Self { state: Arc::new(Mutex::new(state)), writes: Arc::new(writes) }
     }
 
-    /// Counts the writes of h2. A stream whose request was handed to h2 at the present count has not left h2.
-    pub(crate) fn writes(&self) -> Arc<AtomicU64> {
+    /// The count of h2's writes.
+    pub(super) fn writes(&self) -> Arc<Writes> {
         self.writes.clone()
     }
 
@@ -227,7 +248,12 @@ impl AsyncRead for Wire {
         ready!(Pin::new(&mut state.socket).poll_read(cx, buf))?;
         let new = &buf.filled()[before..];
         state.read += new.len() as u64;
-        Poll::Ready(state.sniffer.feed(new).map_err(|what| io::Error::new(NOT_HTTP2, what)))
+        let fed = state.sniffer.feed(new).map_err(|what| io::Error::new(NOT_HTTP2, what));
+        if state.sniffer.seen.go_away.is_some() {
+            // The first one counts.
+            self.writes.at_go_away.fetch_min(self.writes.count(), Ordering::AcqRel);
+        }
+        Poll::Ready(fed)
     }
 }
 
@@ -237,7 +263,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.writes.fetch_add(1, Ordering::Release);
+        self.writes.count.fetch_add(1, Ordering::Release);
         lock(&self.state).poll_write(cx, bufs)
     }
 

@@ -1,6 +1,9 @@
 //! GOAWAY, loss, and what becomes of calls.
 
-use lb_transport::{CloseReason, TransportConfig, TransportErrorKind};
+use std::time::Duration;
+
+use lb_transport::{CloseReason, H2Transport, TransportConfig, TransportErrorKind};
+use tokio::net::TcpListener;
 
 use crate::support::*;
 
@@ -145,4 +148,75 @@ async fn a_peer_that_breaks_the_protocol_is_lost() {
     raw.send(DATA, 0, 9, b"x").await;
     let reason = within(connection.closed).await;
     assert!(matches!(&reason, CloseReason::Lost(why) if why.contains("protocol")), "{reason}");
+}
+
+/// Serves each connection for this many calls, then says goodbye as servers with a maximum age do, and finishes what it has.
+async fn serve_briefly(listener: TcpListener, calls: usize) {
+    while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
+        tokio::spawn(async move {
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let mut served = 0;
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                tokio::spawn(echo(request, respond));
+                served += 1;
+                if served == calls {
+                    connection.graceful_shutdown();
+                }
+            }
+        });
+    }
+}
+
+/// Calls until `count` calls have succeeded. A call that was not sent goes to the next connection, and one that was refused does so
+/// once: more than that would be a failed call.
+async fn keep_calling(transports: tokio::sync::watch::Receiver<H2Transport>, count: usize) {
+    let (mut done, mut refused) = (0, 0);
+    while done < count {
+        let transport = transports.borrow().clone();
+        match call(&transport, Pieces::one(vec![1; 300])).await {
+            Ok((reply, _)) => {
+                assert_eq!(reply.len(), 300);
+                (done, refused) = (done + 1, 0);
+            }
+            Err(error) => {
+                refused += usize::from(error.kind() != TransportErrorKind::NotSent);
+                assert!(
+                    refused <= 1 && matches!(error.kind(), TransportErrorKind::NotSent | TransportErrorKind::Refused),
+                    "{error}"
+                );
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_on_servers_that_say_goodbye_under_load() {
+    let (listener, address) = listen().await;
+    tokio::spawn(serve_briefly(listener, 100));
+    let mut connection = connect(address).await;
+    let (sender, transports) = tokio::sync::watch::channel(connection.transport.clone());
+    let callers: Vec<_> = (0..16).map(|_| tokio::spawn(keep_calling(transports.clone(), 200))).collect();
+    let mut connections = 1;
+    let mut calling = Box::pin(async {
+        for caller in callers {
+            caller.await.unwrap();
+        }
+    });
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        tokio::select! {
+            () = &mut calling => break,
+            reason = &mut connection.closed => {
+                assert_eq!(reason, CloseReason::GoAway { code: 0, debug: String::new() });
+                connection = connect(address).await;
+                connections += 1;
+                sender.send(connection.transport.clone()).unwrap();
+            }
+            () = tokio::time::sleep_until(deadline) => panic!("calls hang"),
+        }
+    }
+    // 3200 calls at 100 and a little more per connection.
+    assert!(connections > 10, "{connections}");
 }
