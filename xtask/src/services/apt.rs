@@ -30,8 +30,11 @@ pub(super) fn download(service: &Service, dir: &Path) -> Result<Vec<PathBuf>> {
     }
     let release = service.release.unwrap_or(&mirror.release);
     write_config(dir, &mirror.uri, release)?;
+    if service.build.is_some() {
+        fs::write(dir.join("status"), "").context(dir.display())?;
+    }
     shell::run(apt(dir).args(["-qq", "update"]))?;
-    match service.release {
+    match service.release.filter(|_| service.build.is_none()) {
         None => {
             apt(dir).args(["-qq", "--yes", "--download-only", "--no-install-recommends", "install"]).args(service.packages).run()?
         }

@@ -45,14 +45,24 @@ fn clear(services: &Path, name: &str) {
 fn fetch(service: &Service, work: &Path) -> Result<()> {
     let root = work.join("root");
     fs::create_dir_all(&root).context(root.display())?;
-    for package in apt::download(service, &work.join("apt"))? {
-        shell::output(Command::new("dpkg").arg("--extract").arg(&package).arg(&root))?;
+    let archives = apt::download(service, &work.join("apt"))?;
+    for archive in archives.iter().filter(|archive| unpacks(service, archive)) {
+        shell::output(Command::new("dpkg").arg("--extract").arg(archive).arg(&root))?;
     }
+    let root = match service.build {
+        Some(build) => (build.run)(&root, work, &archives)?,
+        None => root,
+    };
     shell::output(&mut probe(service, &root)).context("it was fetched but does not start")?;
     let place = location::place(service.name);
     // Only a broken one can be in the way: a working one ended the fetch before it began.
     remove(&place)?;
     fs::rename(&root, &place).context(place.display())
+}
+
+fn unpacks(service: &Service, archive: &Path) -> bool {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    service.build.is_none_or(|build| name.starts_with(build.unpacks))
 }
 
 fn works(service: &Service, root: &Path) -> bool {

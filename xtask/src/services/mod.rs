@@ -75,6 +75,7 @@ pub(crate) const SERVICES: &[Service] = &[
         // The last release of Debian that has it without its successor's licence. A static program.
         release: Some("bullseye"),
         packages: &["consul"],
+        build: None,
         probe: &["usr/bin/consul", "version"],
         prepare: |root, dir, addr| {
             let agent = consul_files::Agent::new("c1")?.with_http(addr);

@@ -31,6 +31,10 @@ mod etcd_tests;
 mod http;
 mod knot;
 mod knot_files;
+mod kubeapi;
+mod kubeapi_files;
+#[cfg(test)]
+mod kubeapi_tests;
 mod location;
 mod process;
 #[cfg(test)]
@@ -42,6 +46,7 @@ use std::path::PathBuf;
 pub use consul::{Consul, ConsulOptions};
 pub use etcd::{Etcd, EtcdCertificates, EtcdOptions};
 pub use knot::Knot;
+pub use kubeapi::{KubeApi, KubeUser};
 
 /// The one zone a [`Knot`] serves: `test.` is reserved for this (RFC 6761), so no test can reach a name of the real world.
 pub const KNOT_ZONE: &str = knot_files::ZONE;
