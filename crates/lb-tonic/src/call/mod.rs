@@ -39,7 +39,7 @@ use crate::picked::PickedEndpoint;
 use crate::shared::Handle;
 use crate::transport::{AnyBody, AttemptError, AttemptErrorKind, AttemptFuture};
 
-pub(crate) use failure::failure;
+pub(crate) use failure::{failure, http_failure};
 pub(crate) use guard::Guard;
 pub(crate) use head::Head;
 pub(crate) use request_body::RequestBody;
@@ -170,9 +170,13 @@ impl Call {
         code == Some(Code::Cancelled)
     }
 
-    fn respond(&mut self, response: Response<AnyBody>, sending: Sending) -> Response<ResponseBody> {
-        let Sending { guard, mut head, content, .. } = sending;
+    fn respond(&mut self, response: Response<AnyBody>, sending: Sending) -> Result<Response<ResponseBody>, CallError> {
+        let Sending { mut guard, mut head, content, .. } = sending;
         content.commit();
+        if let Some(error) = http_failure(&guard.connected, &response) {
+            guard.outcome = lb_core::Outcome::Failure;
+            return Err(error);
+        }
         let (mut parts, body) = response.into_parts();
         // The request's map has its memory already, and what was in it has been read. A new map would cost three allocations.
         if head.extended {
@@ -182,7 +186,7 @@ impl Call {
         }
         let deadline = self.deadline.take().map(|deadline| deadline.sleep);
         let body = ResponseBody::new(body, guard, &parts.headers, deadline, self.handle.config().max_response);
-        Response::from_parts(parts, body)
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Polls what the call is doing now. `Ok(None)` means it has moved on and can be polled again.
@@ -207,7 +211,7 @@ impl Call {
                     return Poll::Ready(Err(CallError::DeadlineExceeded { waiting_for }.into()));
                 }
                 match result {
-                    Ok(response) => return Poll::Ready(Ok(Some(self.respond(response, sending)))),
+                    Ok(response) => return Poll::Ready(Ok(Some(self.respond(response, sending)?))),
                     Err(error) => self.state = self.attempt_failed(sending, &error)?,
                 }
             }
