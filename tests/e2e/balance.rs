@@ -120,6 +120,26 @@ async fn pick_first_uses_one_connection() {
 }
 
 #[tokio::test]
+async fn pick_first_moves_on_without_an_error_and_starts_from_the_first_again() {
+    let mut servers = servers(3).await;
+    let builder = LbChannel::builder(target_of(&servers)).policy("pick_first").backoff(crate::support::quick_backoff());
+    let channel = builder.build().unwrap();
+    call(&channel).await.unwrap();
+    servers[0].kill().await;
+    until("the loss is noticed", || channel.state() != evenkeel::ConnectivityState::Ready).await;
+    for _ in 0..10 {
+        assert_eq!(call(&channel).await.unwrap().into_inner().server, "s1");
+    }
+    servers[0].restart().await.unwrap();
+    for _ in 0..10 {
+        assert_eq!(call(&channel).await.unwrap().into_inner().server, "s1", "it stays where it is");
+    }
+    servers[1].cut_connections();
+    until("the loss is noticed", || channel.state() != evenkeel::ConnectivityState::Ready).await;
+    assert_eq!(call(&channel).await.unwrap().into_inner().server, "s0");
+}
+
+#[tokio::test]
 async fn policies_side_by_side_balance_each_for_itself() {
     let servers = servers(4).await;
     let channel = channel(&servers, "round_robin").await;

@@ -5,6 +5,7 @@ mod balance;
 mod deadlines;
 mod events;
 mod health;
+mod odd_servers;
 mod options;
 mod policy_switch;
 mod sets;

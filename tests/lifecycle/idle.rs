@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use evenkeel::{ConnectivityState, LbChannel};
+use evenkeel::{BackoffConfig, ConnectivityState, LbChannel};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
-use lb_testkit::{EchoServer, FakeResolver, FakeResolverHandle};
+use lb_testkit::{EchoServer, FakeResolver, FakeResolverHandle, ReservedPort};
 
-use crate::support::{Dice, call, quick_backoff, ready, request, soon, until};
+use crate::support::{Dice, call, quick_backoff, ready, request, soon, target, until};
 
 async fn short_lived(timeout: Duration) -> (EchoServer, LbChannel, FakeResolverHandle) {
     let server = EchoServer::start("s").await.unwrap();
@@ -94,4 +94,21 @@ async fn calls_that_race_the_timeout_all_succeed() {
     }
     assert!(handle.resolves() > 5, "it was IDLE {} times only", handle.resolves());
     assert!(handle.watching() <= 1);
+}
+
+/// IDLE ends a sticky failure, and the backoff with it.
+#[tokio::test]
+async fn a_failed_channel_that_was_idle_begins_afresh() {
+    let hour = Duration::from_secs(3600);
+    let slow = BackoffConfig::try_new(hour, 1.0, hour, 0.0, Duration::from_secs(5)).unwrap();
+    for policy in ["pick_first", "round_robin"] {
+        let dead = ReservedPort::new().unwrap();
+        let builder = LbChannel::builder(target([dead.addr()])).policy(policy).backoff(slow);
+        let channel = builder.idle_timeout(Duration::from_millis(100)).build().unwrap();
+        assert_eq!(call(&channel).await.unwrap_err().code(), tonic::Code::Unavailable);
+        assert_eq!(channel.state(), ConnectivityState::TransientFailure);
+        until_idle(&channel).await;
+        let _late = EchoServer::builder().bind(dead.addr()).start().await.unwrap();
+        call(&channel).await.unwrap();
+    }
 }
