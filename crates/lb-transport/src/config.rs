@@ -14,6 +14,9 @@ pub(crate) const MIN_WINDOW: u32 = 65_535;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// gRFC A8: servers take more frequent pings for an attack.
 const MIN_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
+/// The shortest interval that servers with gRPC's defaults allow while a stream is open. A shorter one costs a long quiet stream
+/// its connection, three PINGs later.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(5 * 60);
 /// As good as never, and can be added to the present; what `Duration::MAX` becomes.
 const MAX_KEEPALIVE_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Beyond this TCP_USER_TIMEOUT leaves the range the kernel takes.
@@ -47,8 +50,8 @@ impl Default for TransportConfig {
             attempt_delay: Duration::from_millis(250),
             local_address: None,
             tcp_keepalive: None,
-            keepalive_time: Some(Duration::from_secs(30)),
-            keepalive_timeout: Duration::from_secs(10),
+            keepalive_time: Some(KEEPALIVE_TIME),
+            keepalive_timeout: Duration::from_secs(20),
             keepalive_without_calls: false,
             stream_window: 2 * 1024 * 1024,
             connection_window: 5 * 1024 * 1024,
@@ -106,12 +109,13 @@ impl TransportConfig {
         self
     }
 
-    /// How long nothing may arrive before a PING is sent, or `None` for no keepalive. Default 30 s; less than 10 s becomes 10 s, as
+    /// How long nothing may arrive before a PING is sent, or `None` for no keepalive. Default 5 min; less than 10 s becomes 10 s, as
     /// gRFC A8 has it.
     ///
-    /// gRPC's own default is no keepalive. Ours is on while calls are in flight, since without it a call on a connection whose
-    /// other end vanished waits for its deadline, or for ever. Servers that enforce a longer interval answer with GOAWAY
-    /// `too_many_pings`, whereupon the interval doubles.
+    /// gRPC's own default is no keepalive. Ours is on while calls are in flight, at the shortest interval that servers allow by
+    /// default; those that enforce a longer one answer with GOAWAY `too_many_pings`, whereupon the interval doubles. A call that
+    /// is *sent* on a connection whose other end has vanished is noticed much sooner on Linux, after
+    /// [`keepalive_timeout`](Self::keepalive_timeout). Set 30 s where the servers allow it and streams wait long for the other side.
     #[must_use]
     pub fn keepalive_time(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.keepalive_time = time.into().map(|time| time.clamp(MIN_KEEPALIVE_TIME, MAX_KEEPALIVE_TIME));
@@ -126,7 +130,8 @@ impl TransportConfig {
         self
     }
 
-    /// How long after a PING something must arrive; also TCP_USER_TIMEOUT on Linux (gRFC A18). Default 10 s; 1 ms to
+    /// How long after a PING something must arrive; also TCP_USER_TIMEOUT on Linux (gRFC A18), so how
+    /// long sent data may stay unacknowledged. Default 20 s; 1 ms to
     /// 24 h.
     #[must_use]
     pub fn keepalive_timeout(mut self, timeout: Duration) -> Self {
