@@ -1,0 +1,99 @@
+//! The resolver itself.
+
+use futures_util::StreamExt;
+use futures_util::stream;
+use lb_core::ResolveError;
+use lb_core::ResolveErrorKind;
+use lb_core::ResolveNow;
+use lb_core::Resolver;
+use lb_core::ResolverStream;
+use lb_core::Target;
+
+use crate::cluster::Cluster;
+use crate::config::EtcdConfig;
+use crate::entropy::Entropy;
+use crate::stream::EtcdStream;
+use crate::target::Question;
+
+/// Resolves `etcd:` targets; see the [crate's page](crate) for what it does and when.
+///
+/// Every stream has a connection of its own, which goes with it. Streams need a tokio runtime with network and time enabled.
+#[derive(Debug, Clone)]
+pub struct EtcdResolver {
+    config: EtcdConfig,
+}
+
+impl Default for EtcdResolver {
+    /// With what the environment says; see [`EtcdConfig::from_env`].
+    fn default() -> Self {
+        Self::with_config(EtcdConfig::from_env())
+    }
+}
+
+impl EtcdResolver {
+    /// A resolver with the default configuration and what the environment says; see [`EtcdConfig::from_env`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A resolver with this configuration. Nothing is opened before a stream is polled.
+    pub fn with_config(config: EtcdConfig) -> Self {
+        Self { config }
+    }
+
+    fn prepare(&self, target: &Target, entropy: &mut Entropy) -> Result<(Question, Cluster), ResolveError> {
+        let question = Question::parse(target, &self.config)?;
+        let cluster = Cluster::new(&self.config, &question.members, entropy).map_err(|reason| {
+            ResolveError::new(ResolveErrorKind::InvalidTarget, format!("target {:?}: {reason}", target.as_str()))
+        })?;
+        Ok((question, cluster))
+    }
+}
+
+impl Resolver for EtcdResolver {
+    fn schemes(&self) -> &[&'static str] {
+        &["etcd"]
+    }
+
+    fn validate(&self, target: &Target) -> Result<(), ResolveError> {
+        self.prepare(target, &mut Entropy::new(self.config.seed)).map(drop)
+    }
+
+    fn resolve(&self, target: &Target, again: ResolveNow) -> ResolverStream {
+        let mut entropy = Entropy::new(self.config.seed);
+        match self.prepare(target, &mut entropy) {
+            Ok((question, cluster)) => EtcdStream::new(&self.config, cluster, question.range, entropy, again).run(),
+            Err(error) => Box::pin(stream::iter([Err(error)]).chain(stream::pending())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use lb_core::Trigger;
+
+    use super::*;
+    use crate::tls::EtcdTls;
+
+    fn target(text: &str) -> Target {
+        Target::parse(text, &|scheme| scheme == "etcd").unwrap()
+    }
+
+    #[test]
+    fn a_bad_target_is_an_error_when_built_and_when_resolved() {
+        let resolver = EtcdResolver::with_config(EtcdConfig::new());
+        assert!(resolver.validate(&target("etcd:///greeter")).is_ok());
+        assert!(resolver.validate(&target("etcd:///")).is_err());
+        let mut stream = resolver.resolve(&target("etcd:///"), Trigger::pair().1);
+        assert!(stream.next().now_or_never().unwrap().unwrap().is_err());
+    }
+
+    #[test]
+    fn tls_that_cannot_be_had_is_said_when_the_channel_is_built() {
+        let resolver =
+            EtcdResolver::with_config(EtcdConfig::new().with_tls(EtcdTls::new().ca_certificate("nonsense").identity("x", "y")));
+        let error = resolver.validate(&target("etcd://a:1/greeter")).unwrap_err();
+        assert!(error.message().contains("TLS to a:1"), "{error}");
+    }
+}
