@@ -9,7 +9,7 @@ use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use tonic::{Code, Request};
 
-use crate::support::{Load, call, call_error, info, picked, quick_backoff, ready, soon, target, until_state};
+use crate::support::{Load, call, call_error, info, picked, quick_backoff, ready, soon, target, until, until_state};
 
 const CALLERS: usize = 16;
 
@@ -136,4 +136,31 @@ async fn a_frozen_process_is_left_and_taken_back_when_it_thaws() {
     }
     processes[0].thaw().await.unwrap();
     until_state(&channel, addrs[0], ConnectivityState::Ready).await;
+}
+
+/// With one stream at a time all calls but one wait for theirs: they were not sent, so none of them may fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_were_not_sent_never_fail() {
+    let flags = ["--max-concurrent-streams", "1"];
+    let mut victim = EchoProcess::spawn_with("victim", &flags).await.unwrap();
+    let other = EchoProcess::spawn_with("other", &flags).await.unwrap();
+    let channel = LbChannel::builder(target([victim.addr(), other.addr()])).backoff(quick_backoff()).build().unwrap();
+    ready(&channel, 2).await;
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let mut client = EchoClient::new(channel.clone());
+            tokio::spawn(async move { client.unary(EchoRequest { delay_ms: 10, ..EchoRequest::default() }).await })
+        })
+        .collect();
+    until("half of the calls are at the victim", || info(&channel, victim.addr()).in_flight > 40).await;
+    victim.kill().await.unwrap();
+    let mut failed = 0;
+    for call in calls {
+        if let Err(status) = soon("a call", call).await.unwrap() {
+            assert_eq!(status.code(), Code::Unavailable, "{status}");
+            assert!(status.message().contains(&victim.addr().to_string()), "{status}");
+            failed += 1;
+        }
+    }
+    assert!(failed <= 1, "{failed} calls failed, of which one at most was on its way");
 }

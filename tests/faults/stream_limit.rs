@@ -12,7 +12,7 @@ use lb_testkit::{EchoServer, FaultProxy, RawServer};
 use tokio::sync::Notify;
 use tonic::{Code, Request};
 
-use crate::support::{call, call_error, in_flight, ready, request, soon, target, until};
+use crate::support::{call, call_error, in_flight, ready, request, servers, soon, target, target_of, until};
 
 async fn narrow() -> EchoServer {
     EchoServer::builder().name("narrow").max_concurrent_streams(1).start().await.unwrap()
@@ -38,6 +38,25 @@ async fn a_hundred_calls_at_once_over_one_stream() {
     let channel = LbChannel::builder(target([server.addr()])).build().unwrap();
     hundred(&channel).await;
     assert_eq!((server.calls(), server.most_active(), server.accepted()), (100, 1, 1));
+}
+
+/// Servers allow a few hundred streams unless told otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_calls_at_once() {
+    let servers = servers(3).await;
+    let channel = LbChannel::builder(target_of(&servers)).build().unwrap();
+    ready(&channel, 3).await;
+    let calls: Vec<_> = (0..6_000)
+        .map(|_| {
+            let channel = channel.clone();
+            tokio::spawn(async move { call(&channel).await })
+        })
+        .collect();
+    for call in calls {
+        soon("one call of thousands", call).await.unwrap().unwrap();
+    }
+    assert_eq!((in_flight(&channel), servers.iter().map(|server| server.calls()).sum::<u64>()), (0, 6_000));
+    assert!(servers.iter().all(|server| server.accepted() == 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

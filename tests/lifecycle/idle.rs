@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use evenkeel::health::GrpcHealthCheck;
 use evenkeel::{BackoffConfig, ConnectivityState, LbChannel};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
@@ -94,6 +95,19 @@ async fn calls_that_race_the_timeout_all_succeed() {
     }
     assert!(handle.resolves() > 5, "it was IDLE {} times only", handle.resolves());
     assert!(handle.watching() <= 1);
+}
+
+#[tokio::test]
+async fn a_health_watch_is_no_activity() {
+    let server = EchoServer::start("s").await.unwrap();
+    let builder = LbChannel::builder(server.target()).health(GrpcHealthCheck::default());
+    let channel = builder.idle_timeout(Duration::from_millis(100)).build().unwrap();
+    for _ in 0..2 {
+        call(&channel).await.unwrap();
+        assert_eq!(server.health().watching(), 1);
+        until_idle(&channel).await;
+        until("everything is let go", || server.health().watching() + server.connections() == 0).await;
+    }
 }
 
 /// IDLE ends a sticky failure, and the backoff with it.
