@@ -35,8 +35,9 @@ pub use lb_tonic::*;
 pub use lb_health as health;
 pub use lb_transport as transport;
 
-/// The resolvers that come with the channel, to configure them or to feed one from the program.
+/// The resolvers that come with the channel, to configure them or to feed one from the program, and resolvers made of others.
 pub mod resolver {
+    pub use lb_resolver_compose::{CachedResolver, FallbackResolver, FilteredResolver, MergedResolver, Source};
     #[cfg(feature = "dns")]
     pub use lb_resolver_dns::{DnsConfig, DnsResolver};
     pub use lb_resolver_static::{FileResolver, ManualHandle, ManualResolver, StaticResolver};
