@@ -27,6 +27,8 @@ mod policy_choice;
 mod resolvers;
 mod shared;
 mod snapshot;
+#[cfg(feature = "tonic-endpoint")]
+mod tonic_connector;
 mod transport;
 
 pub use builder::LbChannelBuilder;
@@ -41,3 +43,5 @@ pub use options::PickOptions;
 pub use picked::PickedEndpoint;
 pub use policy_choice::PolicyChoice;
 pub use resolvers::ResolverRegistry;
+#[cfg(feature = "tonic-endpoint")]
+pub use tonic_connector::{TonicConnector, TonicTransport};

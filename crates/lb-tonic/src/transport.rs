@@ -137,8 +137,17 @@ impl From<&TransportError> for AttemptError {
 }
 
 impl AttemptError {
-    /// A foreign transport does not say whether the server may have seen the call, so it must be assumed.
+    /// A foreign transport that fails with our own error is believed. Of any other error it must be assumed that the server may
+    /// have seen the call.
     fn of_other(error: BoxError) -> Self {
+        // tonic's bodies make a status of every error, and keep the error itself as its source.
+        let said = match error.downcast_ref::<Status>() {
+            Some(status) => std::error::Error::source(status),
+            None => Some(&*error as &(dyn std::error::Error + 'static)),
+        };
+        if let Some(error) = said.and_then(|error| error.downcast_ref::<TransportError>()) {
+            return Self::from(error);
+        }
         let reason = causes(&*error).into();
         match Status::try_from_error(error) {
             Ok(status) => Self { kind: AttemptErrorKind::Failed(status.code() as i32), reason },
@@ -148,7 +157,7 @@ impl AttemptError {
 }
 
 /// An error with all its causes, because the outermost often says only "transport error".
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
