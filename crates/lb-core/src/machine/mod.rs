@@ -33,6 +33,7 @@ use std::time::Instant;
 pub use event::{AttemptId, Command, Effect, Event, NamedPolicy};
 
 use crate::backoff::BackoffConfig;
+use crate::endpoint::EndpointKey;
 use crate::event::LbEvent;
 use crate::health::ServingStatus;
 use crate::policy::Stage;
@@ -83,6 +84,8 @@ pub struct Machine {
     attempts: u64,
     published: Published,
     wake_at: Option<Instant>,
+    /// Whether the wake-up asked for last may have been used up.
+    ticked: bool,
     policy_wake: Option<Instant>,
     dirty: bool,
     re_resolve: bool,
@@ -119,6 +122,7 @@ impl Machine {
             attempts: 0,
             published: Published::default(),
             wake_at: None,
+            ticked: false,
             policy_wake: None,
             dirty: true,
             re_resolve: false,
@@ -143,9 +147,15 @@ impl Machine {
             Event::Closed { slot, attempt, .. } => self.closed(slot, attempt),
             Event::Health { slot, attempt, status } => self.health(slot, attempt, status),
             Event::Command(command) => self.command(command),
-            Event::Tick => self.dirty |= self.policy_wake.is_some_and(|at| at <= now),
+            Event::Tick => self.tick(now),
             Event::Shutdown => self.shutdown(effects),
         }
+    }
+
+    /// The one outstanding wake-up is used up; settling asks for the next, even if that is for the same time.
+    fn tick(&mut self, now: Instant) {
+        self.ticked = true;
+        self.dirty |= self.policy_wake.is_some_and(|at| at <= now);
     }
 
     fn exit_idle(&mut self, effects: &mut Vec<Effect>) {
@@ -184,7 +194,7 @@ impl Machine {
     }
 
     fn resolved(&mut self, mut update: ResolverUpdate, effects: &mut Vec<Effect>) {
-        self.recovered();
+        let recovered = self.recovered();
         if update.endpoints.len() > MAX_ENDPOINTS {
             let listed = update.endpoints.len();
             update.endpoints.truncate(MAX_ENDPOINTS);
@@ -194,6 +204,7 @@ impl Machine {
         let difference = self.table.apply(update.endpoints, &self.backoff);
         // An answer without endpoints may be a registry's moment of confusion: look again (spec/01 §4).
         self.re_resolve |= self.table.len() == 0;
+        self.dirty |= recovered && self.table.len() == 0;
         self.dirty |= !difference.is_empty() || !self.resolution.resolved || self.resolution.note != update.note;
         self.resolution.resolved = true;
         self.resolution.note = update.note;
@@ -205,16 +216,18 @@ impl Machine {
         self.events.extend(difference.updated.into_iter().map(LbEvent::EndpointUpdated));
     }
 
-    fn recovered(&mut self) {
-        if self.resolution.error.take().is_some() {
-            self.events.push(LbEvent::ResolverRecovered);
-        }
+    /// Forgets the resolver's error; whether there was one.
+    fn recovered(&mut self) -> bool {
+        let recovered = self.resolution.error.take().is_some();
+        self.events.extend(recovered.then_some(LbEvent::ResolverRecovered));
+        recovered
     }
 
     fn resolve_failed(&mut self, error: ResolveError) {
-        self.events.push(LbEvent::ResolverFailed(error.to_string().into()));
+        let text = error.to_string();
         // Only a channel that has nothing shows the error; any other keeps its last good set.
-        self.dirty |= !self.resolution.resolved;
+        self.dirty |= self.table.len() == 0 && self.resolution.error.as_ref().is_none_or(|shown| shown.to_string() != text);
+        self.events.push(LbEvent::ResolverFailed(text.into()));
         self.resolution.error = Some(error);
     }
 
@@ -230,18 +243,18 @@ impl Machine {
             effects.push(Effect::Close { slot, attempt });
             return;
         };
-        subchannel.connected(self.watch_health);
-        self.dirty = true;
-        if self.watch_health {
+        let connected = subchannel.connected(self.watch_health);
+        self.dirty |= connected;
+        if connected && self.watch_health {
             effects.push(Effect::WatchHealth { slot, attempt });
         }
     }
 
     fn connect_failed(&mut self, slot: Slot, attempt: AttemptId, error: Arc<str>) {
         if let Some(subchannel) = self.table.current_mut(slot, attempt) {
-            subchannel.failed(error);
-            self.dirty = true;
-            self.re_resolve = true;
+            let failed = subchannel.failed(error);
+            self.dirty |= failed;
+            self.re_resolve |= failed;
         }
     }
 
@@ -255,22 +268,25 @@ impl Machine {
 
     fn health(&mut self, slot: Slot, attempt: AttemptId, status: ServingStatus) {
         if let Some(subchannel) = self.table.current_mut(slot, attempt) {
-            subchannel.health(status);
-            self.dirty = true;
+            self.dirty |= subchannel.health(status);
         }
     }
 
     /// Follows a command; the same as handling [`Event::Command`], for use before the machine runs.
     pub fn command(&mut self, command: Command) {
-        self.dirty = true;
         match command {
             Command::SetPolicy(policy) => self.balancer.switch(policy),
             Command::AddPolicy(policy) => self.balancer.keep(policy),
-            Command::Drain(endpoint, drained) => {
-                self.balancer.drain.set(endpoint.clone(), drained);
-                self.events.push(LbEvent::Drained { endpoint, drained });
-            }
-            Command::ResetBackoff => self.table.iter_mut().for_each(Subchannel::reset_backoff),
+            Command::Drain(endpoint, drained) => return self.drain(endpoint, drained),
+            Command::ResetBackoff => return self.table.iter_mut().for_each(Subchannel::reset_backoff),
+        }
+        self.dirty = true;
+    }
+
+    fn drain(&mut self, endpoint: EndpointKey, drained: bool) {
+        if self.balancer.drain.set(endpoint.clone(), drained) {
+            self.dirty |= self.table.contains(&endpoint);
+            self.events.push(LbEvent::Drained { endpoint, drained });
         }
     }
 }

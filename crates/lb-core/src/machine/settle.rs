@@ -1,7 +1,7 @@
 //! From events to effects: starting attempts, asking stages and policies, pacing.
 
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::connectivity::ConnectivityState;
 use crate::event::LbEvent;
@@ -16,6 +16,10 @@ use super::{Machine, Phase};
 /// How often the policies are asked in a row while their wishes change what they see. A wish to connect shows them CONNECTING in
 /// place of IDLE, which needs a second look; a policy that keeps changing its mind gets its next look with the next event.
 const MAX_ROUNDS: usize = 4;
+
+/// The soonest a policy is asked again without an event. One that wants to be asked "now" for ever must not turn the driver into
+/// a busy loop.
+const SOONEST: Duration = Duration::from_millis(1);
 
 impl Machine {
     /// Does what the events since the last call made necessary. Calling it with nothing to do is cheap and has no effects.
@@ -74,7 +78,7 @@ impl Machine {
             Phase::Shutdown => self.balancer.unasked(),
             Phase::Idle | Phase::Active => self.balancer.rebuild(now, &self.table, self.entropy.next(), &mut self.events),
         };
-        self.policy_wake = outcome.plan.wake_at.filter(|_| self.phase == Phase::Active);
+        self.policy_wake = outcome.plan.wake_at.filter(|_| self.phase == Phase::Active).map(|at| at.max(now + SOONEST));
         self.re_resolve |= outcome.plan.re_resolve;
         self.override_unresolved(&mut outcome);
         outcome
@@ -122,7 +126,8 @@ impl Machine {
         let attempts =
             self.table.iter().filter(|subchannel| subchannel.wanted).filter_map(|subchannel| subchannel.next_attempt(now));
         let wake_at = attempts.chain(self.policy_wake).min();
-        if wake_at != self.wake_at {
+        let used_up = mem::take(&mut self.ticked) && wake_at.is_some();
+        if used_up || wake_at != self.wake_at {
             self.wake_at = wake_at;
             effects.push(Effect::WakeAt(wake_at));
         }

@@ -45,6 +45,8 @@ struct AddressState {
     backoff: Backoff,
     /// In backoff until then.
     retry_at: Option<Instant>,
+    /// Whether the last attempt tried it.
+    tried: bool,
 }
 
 /// What an attempt is to be made with.
@@ -112,7 +114,11 @@ impl Subchannel {
     /// Begins an attempt with every address that is not in backoff.
     pub(super) fn begin(&mut self, now: Instant, attempt: AttemptId, mut entropy: impl FnMut() -> u64) -> AttemptPlan {
         let mut plan = AttemptPlan { addresses: Vec::new(), timeout: Duration::ZERO };
-        for state in self.addresses.iter_mut().filter(|state| state.retry_at.is_none_or(|at| at <= now)) {
+        for state in &mut self.addresses {
+            state.tried = state.retry_at.is_none_or(|at| at <= now);
+            if !state.tried {
+                continue;
+            }
             let timing = state.backoff.begin(now, entropy());
             state.retry_at = Some(timing.retry_at);
             plan.timeout = plan.timeout.max(timing.timeout);
@@ -123,21 +129,24 @@ impl Subchannel {
     }
 
     /// The attempt succeeded; without a health check it serves at once. Which of the other addresses failed meanwhile is not
-    /// known, so all of them start afresh.
-    pub(super) fn connected(&mut self, watched: bool) {
-        let Link::Attempt(attempt, started) = self.link else { return };
+    /// known, so all of them start afresh. `false` if there was no attempt.
+    pub(super) fn connected(&mut self, watched: bool) -> bool {
+        let Link::Attempt(attempt, started) = self.link else { return false };
         self.reset_backoff();
         let health = if watched { ServingStatus::Unknown } else { ServingStatus::Serving };
         if !watched {
             self.failure = None;
         }
         self.link = Link::Connection { attempt, started, health };
+        true
     }
 
-    /// The attempt failed on all its addresses.
-    pub(super) fn failed(&mut self, error: Arc<str>) {
+    /// The attempt failed on all its addresses. `false` if there was no attempt.
+    pub(super) fn failed(&mut self, error: Arc<str>) -> bool {
+        let Link::Attempt(..) = self.link else { return false };
         self.link = Link::None;
         self.failure = Some(error);
+        true
     }
 
     /// The connection is gone: IDLE, not a failure. One that was lost within `pause` of its start is not replaced before that,
@@ -153,21 +162,25 @@ impl Subchannel {
     pub(super) fn abandon(&mut self) -> Option<AttemptId> {
         let attempt = self.attempt();
         if let Link::Attempt(..) = self.link {
-            // Nothing was learnt about these addresses: they may be tried again at once.
-            self.addresses.iter_mut().for_each(|state| state.retry_at = None);
+            // Nothing was learnt about the addresses it tried: they may be tried again at once.
+            self.addresses.iter_mut().filter(|state| state.tried).for_each(|state| state.retry_at = None);
         }
         self.link = Link::None;
         self.failure = None;
         attempt
     }
 
-    pub(super) fn health(&mut self, status: ServingStatus) {
-        if let Link::Connection { health, .. } = &mut self.link {
-            if status == ServingStatus::Serving {
-                self.failure = None;
-            }
-            *health = status;
+    /// News of the connection's health; `false` if it is no news.
+    pub(super) fn health(&mut self, status: ServingStatus) -> bool {
+        let Link::Connection { health, .. } = &mut self.link else { return false };
+        if *health == status {
+            return false;
         }
+        if status == ServingStatus::Serving {
+            self.failure = None;
+        }
+        *health = status;
+        true
     }
 
     pub(super) fn reset_backoff(&mut self) {
@@ -181,6 +194,6 @@ impl Subchannel {
 
 impl AddressState {
     fn new(address: &Address, config: &BackoffConfig) -> Self {
-        Self { address: address.clone(), backoff: Backoff::new(*config), retry_at: None }
+        Self { address: address.clone(), backoff: Backoff::new(*config), retry_at: None, tried: false }
     }
 }

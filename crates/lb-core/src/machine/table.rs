@@ -93,6 +93,10 @@ impl Table {
         mem::take(&mut self.order).into_iter().filter_map(|index| self.remove(index)).collect()
     }
 
+    pub(super) fn contains(&self, endpoint: &EndpointKey) -> bool {
+        self.by_key.contains_key(endpoint)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }

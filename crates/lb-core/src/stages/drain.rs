@@ -14,13 +14,9 @@ pub struct DrainStage {
 }
 
 impl DrainStage {
-    /// Drains an endpoint or takes it back.
-    pub fn set(&mut self, endpoint: EndpointKey, drained: bool) {
-        if drained {
-            self.drained.insert(endpoint);
-        } else {
-            self.drained.remove(&endpoint);
-        }
+    /// Drains an endpoint or takes it back; whether that changes anything.
+    pub fn set(&mut self, endpoint: EndpointKey, drained: bool) -> bool {
+        if drained { self.drained.insert(endpoint) } else { self.drained.remove(&endpoint) }
     }
 }
 
@@ -63,7 +59,8 @@ mod tests {
     fn a_drained_endpoint_is_hidden_and_kept_connected_until_it_is_back() {
         let mut stage = DrainStage::default();
         let key = ready(3)[1].endpoint.key().clone();
-        stage.set(key.clone(), true);
+        assert!(stage.set(key.clone(), true));
+        assert!(!stage.set(key.clone(), true), "it was already");
         stage.set(EndpointKey::from("10.9.9.9:1"), true);
         let (slots, plan) = visible(&mut stage);
         assert_eq!((slots, plan.connect, plan.disconnect), (vec![slot(0), slot(2)], vec![slot(1)], vec![]));

@@ -1,0 +1,16 @@
+//! The real machine on simulated time: hours of backoff, failover and churn in milliseconds.
+#![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
+
+mod backoff;
+mod connection;
+mod diff;
+mod drain;
+mod health;
+mod idle;
+mod priority;
+mod quiet;
+mod resolution;
+mod support;
+mod switch;
+mod wake;
+mod walk;
