@@ -190,7 +190,7 @@ impl LbChannelBuilder {
         self
     }
 
-    /// How long a channel without calls keeps its connections and its resolver; default 30 min; `None` or zero is
+    /// How long a channel without calls keeps its connections and its resolver; default 30 min; `None`, zero, and 30 days or more are
     /// for ever.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();
@@ -251,7 +251,7 @@ impl LbChannelBuilder {
             max_request: self.max_request,
             max_response: self.max_response,
         };
-        let idle = Idle::new(self.idle_timeout.filter(|timeout| !timeout.is_zero()));
+        let idle = Idle::new(self.idle_timeout);
         let source = Source { resolver, target, configs: ServiceConfigs::new(self.policies.clone()) };
         let observers = std::mem::take(&mut self.observers);
         let (machine, policies) = self.make_machine(seed)?;

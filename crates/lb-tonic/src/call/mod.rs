@@ -91,9 +91,12 @@ impl Call {
     pub(crate) fn new(handle: Arc<Handle>, head: Head, body: Body, guard: Option<Guard>) -> Self {
         let header = deadline::header_timeout(&head.headers);
         let timeout = [header, handle.config().timeout].into_iter().flatten().min();
-        let deadline = timeout.map(|timeout| {
-            let at = Instant::now() + timeout;
-            Deadline { at, sleep: Box::pin(tokio::time::sleep_until(at)), announced: header == Some(timeout) && !timeout.is_zero() }
+        // A time that cannot be added to the present is no deadline.
+        let deadline = timeout.and_then(|timeout| Some((timeout, Instant::now().checked_add(timeout)?)));
+        let deadline = deadline.map(|(timeout, at)| Deadline {
+            at,
+            sleep: Box::pin(tokio::time::sleep_until(at)),
+            announced: header == Some(timeout) && !timeout.is_zero(),
         });
         let request = Beginning::new(body, handle.config().max_request);
         Self { handle, deadline, state: State::Opening(Opening { head, guard, request }) }

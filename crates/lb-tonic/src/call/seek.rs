@@ -108,6 +108,8 @@ async fn find(handle: Arc<Handle>, seek: Box<Seek>, last_failure: LastFailure) -
     let mut generations = shared.generations();
     let mut scratch = handle.scratch();
     loop {
+        // A caller that repeats failing calls without a pause must not keep the driver from ever running.
+        tokio::task::coop::consume_budget().await;
         let snapshot = shared.snapshot.load_full();
         let generation = snapshot.core.generation;
         if snapshot.core.state == ConnectivityState::Shutdown {

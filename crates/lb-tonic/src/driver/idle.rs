@@ -13,6 +13,9 @@ use crate::shared::Shared;
 /// Looks per timeout.
 const LOOKS: u32 = 16;
 
+/// As long as this is for ever, as in grpc-java.
+const FOR_EVER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// Watches for idleness.
 #[derive(Debug)]
 pub(crate) struct Idle {
@@ -29,9 +32,9 @@ struct Activity {
 }
 
 impl Idle {
-    /// `None` never idles.
+    /// `None` never idles, nor does 0 or a month.
     pub(crate) fn new(timeout: Option<Duration>) -> Self {
-        Self { timeout, active: None }
+        Self { timeout: timeout.filter(|timeout| !timeout.is_zero() && *timeout < FOR_EVER), active: None }
     }
 
     /// The channel leaves IDLE.

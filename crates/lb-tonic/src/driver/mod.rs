@@ -231,6 +231,10 @@ impl Driver {
 impl Drop for Driver {
     /// Also when the runtime shuts down under a channel that is still used: its calls fail instead of waiting for ever.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // An observer that has panicked must not get the chance to do it again, which would end the process.
+            self.observers.clear();
+        }
         if self.shared.snapshot.load().core.state != ConnectivityState::Shutdown {
             self.tell(Event::Shutdown);
             self.settle();
