@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use evenkeel::transport::TransportConfig;
 use evenkeel::{CallError, LbChannel, PickOptions, WaitingFor};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
@@ -168,6 +169,34 @@ async fn a_deadline_before_the_resolver_has_answered_says_so() {
     let status = soon("the deadline", EchoClient::new(channel).unary(with_timeout(deadline, 0))).await.unwrap_err();
     assert!(matches!(at_deadline(&status, began, deadline), WaitingFor::Endpoint(None)), "{status:?}");
     assert!(status.message().contains("waiting for an endpoint"), "{status}");
+}
+
+#[tokio::test]
+async fn times_beyond_all_reason_are_no_deadline() {
+    let server = recording().await;
+    let builder = LbChannel::builder(server.target()).timeout(Duration::MAX).idle_timeout(Duration::MAX);
+    let channel = builder.connect(Duration::MAX).await.unwrap();
+    let mut client = EchoClient::new(channel.clone());
+    client.unary(with_timeout(None, 0)).await.unwrap();
+    let mut asked = with_timeout(None, 0);
+    asked.metadata_mut().insert("grpc-timeout", "99999999H".parse().unwrap());
+    client.unary(asked).await.unwrap();
+    // What is no timeout is ignored, or refused by the server.
+    for text in ["", "S", "1", "-1S", "123456789S", "1x"] {
+        let mut asked = with_timeout(None, 0);
+        asked.metadata_mut().insert("grpc-timeout", text.parse().unwrap());
+        let _ = soon("a call whose timeout cannot be read", client.unary(asked)).await;
+    }
+    assert_eq!(in_flight(&channel), 0);
+    for config in [TransportConfig::new().keepalive_timeout(Duration::MAX), TransportConfig::new().tcp_keepalive(Duration::MAX)] {
+        // Refused, or cut to what the system takes.
+        if let Ok(channel) = LbChannel::builder(server.target()).transport(config).build() {
+            EchoClient::new(channel).unary(with_timeout(None, 0)).await.unwrap();
+        }
+    }
+    let longest = TransportConfig::new().connect_timeout(Duration::MAX).keepalive_time(Duration::MAX);
+    let channel = LbChannel::builder(server.target()).transport(longest).build().unwrap();
+    EchoClient::new(channel).unary(with_timeout(None, 0)).await.unwrap();
 }
 
 #[tokio::test]

@@ -67,6 +67,24 @@ async fn the_life_of_an_endpoint_in_the_order_it_happened() {
     assert!(of_channel.windows(2).all(|pair| pair[0].1 == pair[1].0), "{of_channel:?}");
 }
 
+#[derive(Debug)]
+struct Panics;
+
+impl Observer for Panics {
+    fn on_event(&self, event: &LbEvent) {
+        panic!("an observer of the user's own panics at {event}, as this test wants it to");
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_closes_the_channel_and_no_more() {
+    let server = EchoServer::start("s").await.unwrap();
+    let channel = LbChannel::builder(server.target()).observer(Panics).build().unwrap();
+    for _ in 0..2 {
+        assert_eq!(call(&channel).await.unwrap_err().code(), tonic::Code::Unavailable);
+    }
+}
+
 #[tokio::test]
 async fn failures_come_with_their_reason() {
     let dead = ReservedPort::new().unwrap();

@@ -1,6 +1,6 @@
 //! Which calls wait and which fail, by the state of the channel (wait-for-ready against fail-fast).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel::{CallError, LbChannel, PickOptions, ResolveError, ResolveErrorKind, WaitingFor};
 use lb_testkit::pb::echo_client::EchoClient;
@@ -122,6 +122,19 @@ async fn waiting_calls_go_as_soon_as_they_can() {
         assert_eq!(soon("a waiting call", call).await.unwrap().unwrap().into_inner().server, "late");
     }
     assert_eq!(server.calls(), 50);
+}
+
+/// On one thread, and without a pause: the channel must get to run all the same.
+#[tokio::test]
+async fn a_loop_of_failing_calls_leaves_the_channel_time_to_recover() {
+    let dead = ReservedPort::new().unwrap();
+    let channel = LbChannel::builder(crate::support::target([dead.addr()])).backoff(quick_backoff()).build().unwrap();
+    fails(&channel, "refused").await;
+    let _late = EchoServer::builder().bind(dead.addr()).start().await.unwrap();
+    let (mut client, begun) = (EchoClient::new(channel), Instant::now());
+    while client.unary(request("x")).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the calls that fail keep the channel from connecting");
+    }
 }
 
 /// First answer late, empty, then dead, another policy, IDLE in between: the call outlives it all.

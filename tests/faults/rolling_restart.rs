@@ -41,14 +41,16 @@ async fn five_servers_restarted_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn goaway_from_all_at_once_and_often() {
+async fn goaway_often_and_from_two_of_three_at_once() {
     let servers = servers(3).await;
     let channel = LbChannel::builder(target_of(&servers)).backoff(quick_backoff()).build().unwrap();
     ready(&channel, 3).await;
     let load = Load::start(&channel, CALLERS, &EchoRequest::default());
-    for _ in 0..15 {
+    // A third one stays, because a server that leaves may also cut a connection that is being made.
+    for round in 0..24 {
         load.goes_on(40).await;
-        servers.iter().for_each(EchoServer::goaway);
+        ready(&channel, 3).await;
+        (0..2).for_each(|place| servers[(round + place) % 3].goaway());
     }
     load.goes_on(100).await;
     assert!(servers.iter().all(|server| server.accepted() > 3), "the connections were not replaced");

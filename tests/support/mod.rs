@@ -133,6 +133,10 @@ impl Load {
                 while !stop.load(Ordering::Relaxed) {
                     let result = client.unary(request.clone()).await;
                     ok.fetch_add(u64::from(result.is_ok()), Ordering::Relaxed);
+                    if result.is_err() {
+                        // Calls that fail at once must not keep everything else from running.
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
                     tally.lock().unwrap().count(result);
                 }
             });
