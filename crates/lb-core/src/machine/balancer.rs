@@ -4,7 +4,7 @@
 //! the current one is not READY. Both see every view meanwhile and both get the connections they ask for, so that the old policy
 //! serves until the new one can. Further policies are kept for calls that ask for them by name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -98,9 +98,7 @@ impl Balancer {
             let before: Vec<Slot> = visible.iter().map(|view| view.slot).collect();
             stage.apply(now, &mut visible, plan);
             if visible.len() < before.len() {
-                let mut remaining = visible.iter().map(|view| view.slot).peekable();
-                let gone = before.into_iter().filter(|slot| remaining.next_if_eq(slot).is_none());
-                hidden.extend(gone.map(|slot| Hidden { slot, reason: stage.name() }));
+                hidden.extend(missing(before, &visible).into_iter().map(|slot| Hidden { slot, reason: stage.name() }));
             }
         }
         (visible, hidden)
@@ -124,8 +122,31 @@ impl Balancer {
     }
 }
 
+/// Which of these slots are not in the view, which most often has kept their order.
+fn missing(mut slots: Vec<Slot>, view: &[SubchannelView]) -> Vec<Slot> {
+    let mut in_view = view.iter().map(|row| row.slot).peekable();
+    let missing = slots.iter().copied().filter(|slot| in_view.next_if_eq(slot).is_none()).collect();
+    if in_view.peek().is_none() {
+        return missing;
+    }
+    let in_view: BTreeSet<Slot> = view.iter().map(|row| row.slot).collect();
+    slots.retain(|slot| !in_view.contains(slot));
+    slots
+}
+
+/// Undoes what a stage did to the resolver's order.
+fn restore_order(table: &Table, view: &mut [SubchannelView]) {
+    let mut expected = table.iter().map(|subchannel| subchannel.slot);
+    if view.iter().all(|row| expected.any(|slot| slot == row.slot)) {
+        return;
+    }
+    let ranks: BTreeMap<Slot, usize> = table.iter().map(|subchannel| subchannel.slot).zip(0..).collect();
+    view.sort_by_key(|row| ranks.get(&row.slot).copied());
+}
+
 /// Every subchannel in the resolver's order: those the policies saw as they saw them, the others with the reason.
-fn rows(table: &Table, visible: Vec<SubchannelView>, hidden: &[Hidden]) -> Box<[Row]> {
+fn rows(table: &Table, mut visible: Vec<SubchannelView>, hidden: &[Hidden]) -> Box<[Row]> {
+    restore_order(table, &mut visible);
     if hidden.is_empty() {
         return visible.into_iter().map(|view| Row { view, excluded: None }).collect();
     }

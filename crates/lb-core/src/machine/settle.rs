@@ -14,11 +14,11 @@ use super::event::{AttemptId, Effect};
 use super::{Machine, Phase};
 
 /// How often the policies are asked in a row while their wishes change what they see. A wish to connect shows them CONNECTING in
-/// place of IDLE, which needs a second look; a policy that keeps changing its mind gets its next look with the next event.
+/// place of IDLE, which needs a second look; a policy that keeps changing its mind gets its next look after [`SOONEST`].
 const MAX_ROUNDS: usize = 4;
 
-/// The soonest a policy is asked again without an event. One that wants to be asked "now" for ever must not turn the driver into
-/// a busy loop.
+/// The soonest a policy is asked again without an event. One that wants to be asked "now" for ever, or never sees what it decided
+/// on, must not turn the driver into a busy loop.
 const SOONEST: Duration = Duration::from_millis(1);
 
 impl Machine {
@@ -69,6 +69,9 @@ impl Machine {
             outcome = self.ask(now);
         }
         self.follow(&outcome.plan, effects);
+        if mem::take(&mut self.dirty) {
+            self.policy_wake = Some(now + SOONEST);
+        }
         outcome
     }
 
@@ -125,6 +128,8 @@ impl Machine {
     fn plan_wake(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let attempts =
             self.table.iter().filter(|subchannel| subchannel.wanted).filter_map(|subchannel| subchannel.next_attempt(now));
+        // Due and not started is only what the last of too many rounds asked for.
+        let attempts = attempts.map(|at| if at > now { at } else { now + SOONEST });
         let wake_at = attempts.chain(self.policy_wake).min();
         let used_up = mem::take(&mut self.ticked) && wake_at.is_some();
         if used_up || wake_at != self.wake_at {

@@ -10,6 +10,7 @@ mod idle;
 mod priority;
 mod quiet;
 mod resolution;
+mod stages;
 mod support;
 mod switch;
 mod wake;
