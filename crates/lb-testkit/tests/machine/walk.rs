@@ -6,12 +6,13 @@ use std::sync::Arc;
 use lb_core::machine::{AttemptId, Command, Effect, Event, MachineConfig, NamedPolicy};
 use lb_core::policies::{LeastRequest, PickFirst, RoundRobin};
 use lb_core::{
-    Address, ConnectivityState, Endpoint, EndpointKey, EndpointStats, ResolveError, ResolveErrorKind, ServingStatus, Slot, Snapshot,
+    Address, ConnectivityState, Endpoint, EndpointKey, EndpointStats, ResolveError, ResolveErrorKind, ResolverUpdate,
+    ServingStatus, Slot, Snapshot,
 };
 use lb_testkit::SimClock;
 use proptest::prelude::*;
 
-use crate::support::{Bare, endpoint, endpoint_of, millis};
+use crate::support::{Bare, endpoint, endpoint_of, millis, update};
 
 /// How many endpoints there can be.
 const ENDPOINTS: usize = 6;
@@ -23,6 +24,8 @@ enum Step {
     EnterIdle,
     Resolve(Vec<(usize, u32, bool)>),
     ResolveError,
+    /// The resolver repeats itself, and other things nobody can see.
+    Repeat,
     /// An attempt or connection of any age: came up, failed, was lost, health told.
     News(u8, usize, usize),
     ConnectRequested(usize),
@@ -43,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::EnterIdle),
         8 => listed.prop_map(Step::Resolve),
         2 => Just(Step::ResolveError),
+        4 => Just(Step::Repeat),
         30 => (0..6_u8, any::<usize>(), 0..3_usize).prop_map(|(kind, which, status)| Step::News(kind, which, status)),
         6 => any::<usize>().prop_map(Step::ConnectRequested),
         2 => (0..3_u8, any::<bool>()).prop_map(|(policy, further)| Step::Policy(policy, further)),
@@ -83,6 +87,8 @@ struct Checker {
     counters: Vec<Arc<EndpointStats>>,
     /// The resolver's latest set without repetitions, while it runs.
     listed: Vec<EndpointKey>,
+    /// Its latest update, until it fails.
+    latest: Option<ResolverUpdate>,
     resolver_runs: bool,
     shut: bool,
     snapshot: Arc<Snapshot>,
@@ -99,6 +105,7 @@ impl Checker {
             slots: BTreeMap::new(),
             counters: Vec::new(),
             listed: Vec::new(),
+            latest: None,
             resolver_runs: false,
             shut: false,
             snapshot: Arc::new(Snapshot::initial()),
@@ -108,6 +115,7 @@ impl Checker {
     fn take(&mut self, step: Step) {
         match step {
             Step::Pass(time) => return self.pass(time),
+            Step::Repeat => return self.repeat(),
             Step::Shutdown => self.shut = true,
             Step::Resolve(_) | Step::ResolveError if !self.resolver_runs => return,
             _ => {}
@@ -121,7 +129,10 @@ impl Checker {
             Step::ExitIdle => Event::ExitIdle,
             Step::EnterIdle => Event::EnterIdle,
             Step::Resolve(listed) => self.resolve(&listed),
-            Step::ResolveError => Event::ResolveFailed(ResolveError::new(ResolveErrorKind::Unavailable, "away")),
+            Step::ResolveError => {
+                self.latest = None;
+                Event::ResolveFailed(ResolveError::new(ResolveErrorKind::Unavailable, "away"))
+            }
             Step::News(kind, which, status) => return self.news(kind, which, status),
             Step::ConnectRequested(which) => {
                 let slots: Vec<Slot> = self.slots.keys().copied().collect();
@@ -134,7 +145,7 @@ impl Checker {
             Step::ResetBackoff => Event::Command(Command::ResetBackoff),
             Step::Tick => Event::Tick,
             Step::Shutdown => Event::Shutdown,
-            Step::Pass(_) => unreachable!("time passes elsewhere"),
+            Step::Pass(_) | Step::Repeat => unreachable!("taken elsewhere"),
         };
         vec![event]
     }
@@ -155,7 +166,26 @@ impl Checker {
                 self.listed.push(endpoint.key().clone());
             }
         }
-        Event::Resolved(crate::support::update(endpoints))
+        self.latest = Some(update(endpoints.clone()));
+        Event::Resolved(update(endpoints))
+    }
+
+    /// Nothing changes, nothing is published.
+    fn repeat(&mut self) {
+        let before = self.snapshot.generation;
+        let mut events = vec![Event::Tick];
+        if self.resolver_runs {
+            events.push(Event::ExitIdle);
+            events.extend(self.latest.clone().map(Event::Resolved));
+        } else {
+            events.push(Event::EnterIdle);
+        }
+        if let Some(over) = self.links.iter().find(|link| link.fate == Fate::Over) {
+            let (slot, attempt, reason) = (over.slot, over.attempt, Arc::from("late"));
+            events.push(Event::Closed { slot, attempt, reason });
+        }
+        self.tell(events);
+        assert_eq!(self.snapshot.generation, before);
     }
 
     /// News of an attempt: the right kind for its fate, or now and then of one that is long over.
@@ -232,6 +262,7 @@ impl Checker {
             Effect::StopResolver => {
                 assert!(self.resolver_runs);
                 self.resolver_runs = false;
+                self.latest = None;
                 self.listed.clear();
             }
             Effect::ReResolve => assert!(self.resolver_runs),
