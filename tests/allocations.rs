@@ -32,8 +32,9 @@ const WARM_UP: u64 = 200;
 fn view(count: u32) -> Vec<SubchannelView> {
     (0..count)
         .map(|index| {
-            let address =
-                format!("10.{}.{}.{}:50051", index >> 16, (index >> 8) & 255, index & 255).parse::<std::net::SocketAddr>().unwrap();
+            let address = format!("10.{}.{}.{}:50051", index >> 16, (index >> 8) & 255, index & 255)
+                .parse::<std::net::SocketAddr>()
+                .expect("an address");
             let endpoint = Arc::new(Endpoint::new(address).with_weight(1 + index % 7));
             SubchannelView::new(Slot::new(index, 0), endpoint, ConnectivityState::Ready, Arc::<EndpointStats>::default())
         })
@@ -72,17 +73,18 @@ enum Client {
 
 async fn channel(server: &LightProcess) -> LbChannel {
     let addresses: Vec<String> = server.addrs().iter().map(ToString::to_string).collect();
-    let channel = LbChannel::builder(format!("static:///{}", addresses.join(","))).connect(Duration::from_secs(10)).await.unwrap();
+    let channel =
+        LbChannel::builder(format!("static:///{}", addresses.join(","))).connect(Duration::from_secs(10)).await.expect("a channel");
     let mut events = channel.subscribe();
     while channel.endpoints().iter().any(|endpoint| endpoint.state != ConnectivityState::Ready) {
-        tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("an event");
     }
     channel
 }
 
 /// The mean of allocations per unary call of 100 bytes; the server is another process.
 async fn per_call(client: Client, timeout: Option<Duration>) -> f64 {
-    let server = LightProcess::spawn(4, 1).await.unwrap();
+    let server = LightProcess::spawn(4, 1).await.expect("a server");
     let channel = channel(&server).await;
     let (mut bare, mut generated) = (Grpc::new(channel.clone()), EchoClient::new(channel));
     let payload = bytes::Bytes::from_static(&[7; 100]);
@@ -97,12 +99,12 @@ async fn per_call(client: Client, timeout: Option<Duration>) -> f64 {
         }
         match client {
             Client::Bare => {
-                bare.ready().await.unwrap();
+                bare.ready().await.expect("always ready");
                 let path = http::uri::PathAndQuery::from_static("/evenkeel.echo.v1.Echo/Unary");
-                bare.unary(request, path, ProstCodec::<EchoRequest, EchoReply>::default()).await.unwrap();
+                bare.unary(request, path, ProstCodec::<EchoRequest, EchoReply>::default()).await.expect("a reply");
             }
             Client::Generated => {
-                let reply = generated.unary(request).await.unwrap();
+                let reply = generated.unary(request).await.expect("a reply");
                 assert!(reply.extensions().get::<PickedEndpoint>().is_some());
             }
         }

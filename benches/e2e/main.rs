@@ -83,7 +83,7 @@ impl Options {
         };
         let mut rest = arguments.iter();
         while let Some(flag) = rest.next() {
-            let mut value = || rest.next().ok_or(format!("{flag} needs a value"));
+            let mut value = || rest.next().ok_or_else(|| format!("{flag} needs a value"));
             match flag.as_str() {
                 "--quick" => (options.rounds, options.round) = (3, Duration::from_millis(100)),
                 "--rounds" => options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?,

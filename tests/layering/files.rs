@@ -108,14 +108,14 @@ fn files() -> Vec<File> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (mut found, mut queue) = (Vec::new(), vec![root.to_owned()]);
     while let Some(dir) = queue.pop() {
-        for entry in fs::read_dir(&dir).unwrap().map(Result::unwrap) {
+        for entry in fs::read_dir(&dir).expect("a readable folder").map(|entry| entry.expect("a readable entry")) {
             let (path, name) = (entry.path(), entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
+            if entry.file_type().expect("a type").is_dir() {
                 queue.extend(Some(path).filter(|path| *path != root.join("target") && name != ".git"));
             } else if TEXT.contains(&path.extension().unwrap_or_default().to_str().unwrap_or("?")) {
                 // Not UTF-8 is not text; a file that vanished meanwhile is not there to be checked.
                 let Ok(text) = fs::read_to_string(&path) else { continue };
-                found.push(File { path: path.strip_prefix(root).unwrap().to_owned(), text });
+                found.push(File { path: path.strip_prefix(root).expect("a path below the root").to_owned(), text });
             }
         }
     }

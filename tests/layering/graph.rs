@@ -12,8 +12,8 @@ use serde_json::Value;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-core", &[]),
     ("lb-transport", &["lb-core"]),
-    // The builder is where a target's text meets a resolver, so it offers the light ones and the checks by default; `dns` is a feature.
-    ("lb-tonic", &["lb-core", "lb-transport", "lb-health", "lb-resolver-static", "lb-resolver-dns"]),
+    // The builder is where a target's text meets a resolver, so it offers the light ones and the checks by default, others as features.
+    ("lb-tonic", BUILDER),
     ("lb-health", &["lb-core"]),
     ("lb-resolver-static", &["lb-core"]),
     ("lb-resolver-dns", &["lb-core"]),
@@ -26,12 +26,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-admin", &["lb-core"]),
     ("lb-sim", &["lb-core"]),
     ("evenkeel", LIBRARIES),
-    ("evenkeel-cli", LIBRARIES),
+    // The command is a user like any other.
+    ("evenkeel-cli", &["evenkeel"]),
     ("lb-testkit", LIBRARIES),
     ("xtask", &[]),
 ];
 
-/// Everything a user can depend on but the facade, which nothing here imports.
+const BUILDER: &[&str] = &[
+    "lb-core",
+    "lb-transport",
+    "lb-health",
+    "lb-resolver-static",
+    "lb-resolver-dns",
+    "lb-resolver-consul",
+    "lb-resolver-etcd",
+    "lb-resolver-kube",
+];
+
+/// Everything a user can depend on but the facade, which no library imports.
 const LIBRARIES: &[&str] = &[
     "lb-core",
     "lb-transport",
@@ -187,7 +199,7 @@ fn read(metadata: &Value) -> (Graph, BTreeSet<String>) {
 /// For this platform only, and without the network first: another platform's packages may never have been downloaded.
 fn metadata() -> Value {
     let version = Command::new("rustc").arg("-vV").output().expect("rustc runs");
-    let version = String::from_utf8(version.stdout).unwrap();
+    let version = String::from_utf8(version.stdout).expect("text");
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).expect("rustc names its host");
     let run = |more: &[&str]| {
         let args = ["metadata", "--format-version", "1", "--all-features", "--filter-platform", host];
