@@ -64,7 +64,6 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// - A connection counts as made with the server's SETTINGS, but with TLS already when the server goes on after the handshake.
 /// - A failed call is sent elsewhere only if tonic had no connection to send it on, or the server refused it by GOAWAY or
 ///   REFUSED_STREAM. Any other loss is UNAVAILABLE, though the call may in truth never have left.
-/// - A request stream that fails by itself ends its call with INTERNAL, whatever its own status says.
 /// - `user-agent` is tonic's.
 /// - `Endpoint::timeout` covers the time to the response's headers only;
 ///   [`LbChannelBuilder::timeout`](crate::LbChannelBuilder::timeout) covers the whole call.

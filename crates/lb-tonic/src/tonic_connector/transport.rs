@@ -1,7 +1,7 @@
 //! Calls on a connection of tonic's.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use lb_transport::{BoxError, CloseReason, TransportError, TransportErrorKind};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Channel;
 use tower_service::Service;
@@ -32,7 +33,7 @@ impl TonicTransport {
 
 impl Service<Request<Body>> for TonicTransport {
     type Response = Response<Body>;
-    /// A [`TransportError`] or a [`Status`](tonic::Status) where it is known what happened.
+    /// A [`TransportError`] or a [`Status`] where it is known what happened.
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Response<Body>, BoxError>>;
 
@@ -44,11 +45,54 @@ impl Service<Request<Body>> for TonicTransport {
         let link = Arc::clone(&self.link);
         Box::pin(async move {
             let Some(mut channel) = link.channel() else { return Err(not_sent(&link)) };
+            let failure = Failure::default();
+            let request = request.map(|body| Body::new(Noted { body, failure: failure.clone() }));
             match send(&link, &mut channel, request).await {
-                Ok(response) => Ok(response.map(|body| Body::new(Explained(body)))),
-                Err(error) => Err(error),
+                Ok(response) => Ok(response.map(|body| Body::new(Explained { body, failure }))),
+                Err(error) => Err(failure.status().map_or(error, Into::into)),
             }
         })
+    }
+}
+
+/// How the caller's own request stream failed, of which tonic only says that the stream was reset.
+#[derive(Clone, Default)]
+struct Failure(Arc<OnceLock<Status>>);
+
+impl Failure {
+    fn note(&self, status: &Status) {
+        self.0.get_or_init(|| Status::new(status.code(), status.message()));
+    }
+
+    fn status(&self) -> Option<Status> {
+        self.0.get().map(|status| Status::new(status.code(), status.message()))
+    }
+}
+
+/// A request body whose failure is noted.
+struct Noted {
+    body: Body,
+    failure: Failure,
+}
+
+impl http_body::Body for Noted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(status))) = &polled {
+            self.failure.note(status);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -81,23 +125,34 @@ fn gone(link: &Link) {
 }
 
 /// A response body whose errors say what became of the call.
-struct Explained(Body);
+struct Explained {
+    body: Body,
+    failure: Failure,
+}
+
+impl Explained {
+    fn explain(&self, status: Status) -> BoxError {
+        match self.failure.status() {
+            Some(failure) => failure.into(),
+            None => explain::after_headers(&status).map_or_else(|| status.into(), Into::into),
+        }
+    }
+}
 
 impl http_body::Body for Explained {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.0)
-            .poll_frame(cx)
-            .map_err(|status| explain::after_headers(&status).map_or_else(|| status.into(), Into::into))
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        polled.map_err(|status| self.explain(status))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
