@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::ready;
 use futures_util::stream;
 use http::uri::PathAndQuery;
 use prost::Message;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Request;
 use tonic::Status;
@@ -34,6 +36,21 @@ use crate::wire::WatchCreateRequest;
 use crate::wire::WatchRequest;
 use crate::wire::WatchRequestUnion;
 use crate::wire::WatchResponse;
+
+/// The answers of a call that stays open. Dropping it ends both directions: left to itself, the transport would keep sending a request
+/// that never ends, and with it the stream and the connection.
+#[derive(Debug)]
+pub(crate) struct Answers<R> {
+    answers: Streaming<R>,
+    _request_ends: oneshot::Sender<()>,
+}
+
+impl<R> Answers<R> {
+    /// The next one. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<R, Status> {
+        self.answers.message().await?.ok_or_else(|| Status::unavailable("etcd ended it"))
+    }
+}
 
 /// A connection to one member, with the token of the user. Dropping it and its streams closes it.
 #[derive(Debug, Clone)]
@@ -97,17 +114,14 @@ impl Rpc {
     pub(crate) async fn keep_alive(&self, lease: i64) -> Result<bool, Failure> {
         let path = "/etcdserverpb.Lease/LeaseKeepAlive";
         let call = async {
-            let mut answers: Streaming<LeaseKeepAliveResponse> = self.open(path, LeaseRequest { id: lease }).await?;
-            answers.message().await
+            let mut answers: Answers<LeaseKeepAliveResponse> = self.open(path, LeaseRequest { id: lease }).await?;
+            answers.next().await
         };
-        match self.bounded("lease keepalive", call).await? {
-            Some(answer) => Ok(answer.ttl > 0),
-            None => Err(self.failure("lease keepalive", &Status::unavailable("no answer"))),
-        }
+        Ok(self.bounded("lease keepalive", call).await?.ttl > 0)
     }
 
     /// Every change in the range from `revision` on. The first answer, which says that the watch is made, is yet to come.
-    pub(crate) async fn watch(&self, range: &Range, revision: i64) -> Result<Streaming<WatchResponse>, Failure> {
+    pub(crate) async fn watch(&self, range: &Range, revision: i64) -> Result<Answers<WatchResponse>, Failure> {
         let create = WatchCreateRequest {
             key: range.start.clone().into_bytes(),
             range_end: range.end.clone(),
@@ -143,7 +157,7 @@ impl Rpc {
         let asked = path.rsplit('/').next().unwrap_or(path);
         let call = async {
             let mut grpc = self.grpc.clone();
-            ready(&mut grpc).await?;
+            until_ready(&mut grpc).await?;
             let answer = grpc.unary(self.request(message), PathAndQuery::from_static(path), ProstCodec::<M, R>::default()).await?;
             Ok(answer.into_inner())
         };
@@ -151,18 +165,20 @@ impl Rpc {
     }
 
     /// A call that stays open behind its only request.
-    async fn open<M, R>(&self, path: &'static str, message: M) -> Result<Streaming<R>, Status>
+    async fn open<M, R>(&self, path: &'static str, message: M) -> Result<Answers<R>, Status>
     where
         M: Message + Send + Sync + 'static,
         R: Message + Default + Send + Sync + 'static,
     {
         let mut grpc = self.grpc.clone();
-        ready(&mut grpc).await?;
-        let mut request = self.request(stream::iter([message]).chain(stream::pending()));
+        until_ready(&mut grpc).await?;
+        let (_request_ends, ends) = oneshot::channel::<()>();
+        let open_until_dropped = stream::once(ends).filter_map(|_| ready(None));
+        let mut request = self.request(stream::iter([message]).chain(open_until_dropped));
         // A member that is cut off from the others must say so instead of staying silent.
         request.metadata_mut().insert("hasleader", AsciiMetadataValue::from_static("true"));
         let answer = grpc.streaming(request, PathAndQuery::from_static(path), ProstCodec::<M, R>::default()).await?;
-        Ok(answer.into_inner())
+        Ok(Answers { answers: answer.into_inner(), _request_ends })
     }
 
     fn request<T>(&self, message: T) -> Request<T> {
@@ -174,7 +190,7 @@ impl Rpc {
     }
 }
 
-async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Status> {
+async fn until_ready(grpc: &mut Grpc<Channel>) -> Result<(), Status> {
     grpc.ready().await.map_err(|error| {
         let mut message = error.to_string();
         crate::failure::push_sources(&mut message, &error);

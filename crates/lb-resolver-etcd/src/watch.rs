@@ -1,10 +1,8 @@
 //! One open watch.
 
-use tonic::Status;
-use tonic::Streaming;
-
 use crate::failure::Cause;
 use crate::failure::Failure;
+use crate::rpc::Answers;
 use crate::rpc::Rpc;
 use crate::target::Range;
 use crate::wire::ResponseHeader;
@@ -14,7 +12,7 @@ use crate::wire::WatchResponse;
 #[derive(Debug)]
 pub(crate) struct Watch {
     rpc: Rpc,
-    answers: Streaming<WatchResponse>,
+    answers: Answers<WatchResponse>,
 }
 
 impl Watch {
@@ -22,7 +20,7 @@ impl Watch {
     /// behind `revision`: a watch from the future is no error to etcd.
     pub(crate) async fn open(rpc: &Rpc, range: &Range, revision: i64) -> Result<(Self, ResponseHeader), Failure> {
         let mut answers = rpc.watch(range, revision.saturating_add(1)).await?;
-        let first = rpc.bounded("watch", message(&mut answers)).await?;
+        let first = rpc.bounded("watch", answers.next()).await?;
         let first = checked(first).map_err(|failure| failure.at(rpc.member()))?;
         if !first.created {
             return Err(Failure::new(Cause::Malformed, "watch: the first answer does not say that it is made").at(rpc.member()));
@@ -37,13 +35,9 @@ impl Watch {
 
     /// The next answer. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<WatchResponse, Failure> {
-        let answer = message(&mut self.answers).await.map_err(|status| self.rpc.failure("watch", &status))?;
+        let answer = self.answers.next().await.map_err(|status| self.rpc.failure("watch", &status))?;
         checked(answer).map_err(|failure| failure.at(self.rpc.member()))
     }
-}
-
-async fn message(answers: &mut Streaming<WatchResponse>) -> Result<WatchResponse, Status> {
-    answers.message().await?.ok_or_else(|| Status::unavailable("etcd ended it"))
 }
 
 fn checked(answer: WatchResponse) -> Result<WatchResponse, Failure> {

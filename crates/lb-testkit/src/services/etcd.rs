@@ -178,17 +178,27 @@ impl Etcd {
         Err(io::Error::other(format!("etcdctl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim())))
     }
 
-    /// The member that leads.
+    /// The member that leads, once there is one.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none for 30 s.
     pub fn leader(&self) -> io::Result<usize> {
-        let leads = |at: &usize| {
-            let endpoint = format!("--endpoints={}://{}", self.scheme(), self.addr(*at));
-            // Fields: endpoint, id, version, size, leader, learner, term, …
-            self.ctl(&["endpoint", "status", &endpoint]).is_ok_and(|line| line.split(", ").nth(4) == Some("true"))
-        };
-        self.running().find(leads).ok_or_else(|| io::Error::other("no member leads"))
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            // A row per member: endpoint, id, version, size, leader, learner, term, … A member that does not answer fails the command.
+            let rows = self.ctl(&["endpoint", "status"]).unwrap_or_default();
+            let leads = |at: &usize| {
+                let endpoint = format!("{}://{}", self.scheme(), self.addr(*at));
+                let mut fields = rows.lines().map(|row| row.split(", "));
+                fields.any(|mut row| row.next() == Some(&endpoint) && row.nth(3) == Some("true"))
+            };
+            if let Some(leader) = self.running().find(leads) {
+                return Ok(leader);
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("no member leads; etcdctl says: {rows}")));
+            }
+        }
     }
 
     /// Freezes member `at`: connections stay, nothing is answered.
