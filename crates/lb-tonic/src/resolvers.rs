@@ -9,7 +9,7 @@ use crate::error::BuildError;
 
 /// Resolvers by scheme: a value given to the builder, not a global.
 ///
-/// The default holds `static`, `ipv4`, `ipv6`, `unix`, `unix-abstract` and `file`, and `dns` if that feature is on.
+/// The default holds `static`, `ipv4`, `ipv6`, `unix`, `unix-abstract` and `file`, and `dns` and `etcd` if these features are on.
 #[derive(Debug, Clone)]
 pub struct ResolverRegistry(BTreeMap<&'static str, Arc<dyn Resolver>>);
 
@@ -20,6 +20,8 @@ impl Default for ResolverRegistry {
         registry.register(Arc::new(lb_resolver_static::FileResolver::default()));
         #[cfg(feature = "dns")]
         registry.register(Arc::new(lb_resolver_dns::DnsResolver::default()));
+        #[cfg(feature = "etcd")]
+        registry.register(Arc::new(lb_resolver_etcd::EtcdResolver::default()));
         registry
     }
 }
@@ -37,8 +39,12 @@ impl ResolverRegistry {
         }
     }
 
-    /// The resolver for a target, and the target as it understands it.
-    pub(crate) fn find(&self, text: &str) -> Result<(Arc<dyn Resolver>, Target), BuildError> {
+    /// The resolver for a target, and the target as it understands it: what a channel resolves, for programs that want the endpoints
+    /// and no channel.
+    ///
+    /// # Errors
+    /// The text is no target, no resolver serves its scheme, or the resolver does not accept it.
+    pub fn find(&self, text: &str) -> Result<(Arc<dyn Resolver>, Target), BuildError> {
         let target = self.parse(text)?;
         let Some(resolver) = self.0.get(target.scheme()) else {
             return Err(BuildError::UnknownScheme {
