@@ -16,6 +16,9 @@
 //! | `etcd:////svc/greeter` | keys below `/svc/greeter/`, which begin with a slash |
 //! | `etcd://a:2379,b:2379/svc/greeter` | of the etcd with these members |
 //!
+//! The `:authority` of calls, and the name expected in the servers' certificates, is the last part of the name (`greeter`); set the
+//! channel's, or `hostname` per endpoint.
+//!
 //! # Values
 //! The key is a name, nothing more; the value is one of these, and unknown members are ignored:
 //!

@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use lb_core::Address;
 use lb_core::ResolveError;
 use lb_core::ResolveErrorKind;
 use lb_core::ResolveNow;
@@ -66,6 +67,13 @@ impl Resolver for EtcdResolver {
             Err(error) => Box::pin(stream::iter([Err(error)]).chain(stream::pending())),
         }
     }
+
+    /// The last part of the name, because slashes have no place in a host name.
+    fn authority(&self, target: &Target) -> Option<String> {
+        let name = target.path().trim_end_matches('/');
+        let last = name.rsplit('/').next().unwrap_or(name);
+        Some(if Address::host(last, 0).is_ok() { last } else { "localhost" }.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +95,16 @@ mod tests {
         assert!(resolver.validate(&target("etcd:///")).is_err());
         let mut stream = resolver.resolve(&target("etcd:///"), Trigger::pair().1);
         assert!(stream.next().now_or_never().unwrap().unwrap().is_err());
+    }
+
+    #[test]
+    fn the_authority_is_the_last_part_of_the_name() {
+        let resolver = EtcdResolver::with_config(EtcdConfig::new());
+        for (text, expected) in
+            [("etcd:///svc/greeter", "greeter"), ("etcd:////svc/greeter/", "greeter"), ("etcd:///svc/gr%C3%BC%C3%9Fe", "localhost")]
+        {
+            assert_eq!(resolver.authority(&target(text)).as_deref(), Some(expected));
+        }
     }
 
     #[test]
