@@ -44,14 +44,14 @@ async fn watch(args: &WatchArgs) -> Result<Exit, Exit> {
     out::print(&view.begin(&known))?;
     loop {
         tokio::select! {
-            // What was resolved before the end is still shown.
+            // In this order, so that a set that changes all the time cannot outshout Ctrl-C.
             biased;
+            ended = &mut end => return ended.map(|()| Exit::Good).map_err(|error| Exit::Failed(format!("no signals: {error}"))),
             answer = seek.stream.next() => match answer {
                 Some(answer) => out::print(&view.show(&mut known, answer))?,
                 // Nothing will change any more: wait to be told to end.
                 None => seek.stream = futures_util::stream::pending().boxed(),
             },
-            ended = &mut end => return ended.map(|()| Exit::Good).map_err(|error| Exit::Failed(format!("no signals: {error}"))),
             () = resized.next() => out::print(&view.resized(&known))?,
         }
     }

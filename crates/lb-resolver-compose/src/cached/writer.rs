@@ -116,3 +116,39 @@ pub(super) fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
     std::thread::Builder::new().name("endpoint-cache".to_owned()).spawn(run)?;
     Ok(result)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::testing::endpoints;
+
+    #[tokio::test(start_paused = true)]
+    async fn when_it_is_time_to_write() {
+        let max_age = Duration::from_secs(3600);
+        let file = CacheFile { path: PathBuf::new(), target: String::new(), max_age };
+        let mut writer = Writer::new(Arc::new(file));
+        let set = |texts: &[&str]| ResolverUpdate::new(endpoints(texts));
+        let now = Instant::now();
+        assert_eq!(writer.due(), None, "nothing to write");
+        writer.offer(&set(&["10.0.0.1:1"]));
+        assert_eq!(writer.due(), Some(now), "the first set at once");
+        (writer.started, writer.unsaved) = (Some(now), false);
+        assert_eq!(writer.due(), Some(now + max_age / 4), "what holds is refreshed");
+        writer.source_failed();
+        assert_eq!(writer.due(), None, "what may not hold is not");
+        writer.offer(&set(&["10.0.0.1:1"]).with_note("the same set"));
+        assert_eq!(writer.due(), Some(now + max_age / 4));
+        writer.offer(&set(&["10.0.0.2:1"]));
+        assert_eq!(writer.due(), Some(now + DEBOUNCE));
+        writer.source_failed();
+        assert_eq!(writer.due(), Some(now + DEBOUNCE), "the last good set is written all the same");
+        writer.unsaved = false;
+        writer.finished(Err(io::Error::other("full")));
+        assert_eq!(writer.due(), Some(now + AFTER_FAILURE), "again, but not in a hurry");
+        writer.unsaved = false;
+        writer.finished(Ok(()));
+        assert_eq!(writer.due(), None);
+    }
+}
