@@ -44,7 +44,14 @@ pub(super) fn build(unpacked: &Path, work: &Path, archives: &[PathBuf]) -> Resul
 
 fn generate(mut generator: Command, work: &Path, sources: &Path) -> Command {
     generator.arg("--output-dir").arg(sources.join("openapi"));
-    generator.args(["--output-pkg", "kubeapi/openapi", "--output-file", "zz_generated.openapi.go", "--report-filename", "/dev/null"]);
+    generator.args([
+        "--output-pkg",
+        "kubeapi/openapi",
+        "--output-file",
+        "zz_generated.openapi.go",
+        "--report-filename",
+        "/dev/null",
+    ]);
     generator.arg("--go-header-file").arg(work.join("empty")).args(DEFINED);
     generator
 }
@@ -69,7 +76,8 @@ impl Toolchain {
     fn command(&self, program: impl AsRef<Path>) -> Command {
         let program = program.as_ref();
         let found = if program.is_absolute() { program.to_owned() } else { self.root.join("bin").join(program) };
-        let joined = |parts: [&Path; 2]| -> OsString { [parts[0].as_os_str(), ":".as_ref(), parts[1].as_os_str()].into_iter().collect() };
+        let joined =
+            |parts: [&Path; 2]| -> OsString { [parts[0].as_os_str(), ":".as_ref(), parts[1].as_os_str()].into_iter().collect() };
         let mut command = Command::new(found);
         command.stdin(Stdio::null()).current_dir(&self.work).env_remove("GOFLAGS").env("GOROOT", &self.root);
         command.env("GOPATH", joined([&self.work.join("go"), &self.packaged])).env("GOCACHE", self.work.join("cache"));
@@ -91,7 +99,8 @@ fn go_root(lib: &Path) -> Result<PathBuf> {
 /// The library `0.36.4-1` belongs to Kubernetes `v1.36.4`.
 fn version(archives: &[PathBuf]) -> Result<String> {
     let names = archives.iter().filter_map(|path| path.file_name()?.to_str());
-    let of = |name: &str| Some(format!("v1.{}", name.strip_prefix(LIBRARY)?.strip_prefix("0.")?.split(['-', '_', '+', '~']).next()?));
+    let of =
+        |name: &str| Some(format!("v1.{}", name.strip_prefix(LIBRARY)?.strip_prefix("0.")?.split(['-', '_', '+', '~']).next()?));
     names.into_iter().find_map(of).ok_or_else(|| Error::new("the API server's library was not fetched, or is not a version 0.x"))
 }
 

@@ -1,0 +1,163 @@
+//! The two requests there are: a list, in pages, and a watch.
+//!
+//! Not kube's own watcher: it reads lines and answers of any size, resumes a watch that ends at once without a pause, and does so for ever
+//! where the history is refused before the stream begins. Credentials, TLS and connections are kube's.
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
+use kube::Client;
+use kube::client::Body;
+use lb_core::ResolveErrorKind;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::failure::{Failure, chain};
+use crate::known::Known;
+use crate::lines::Lines;
+use crate::slice::{Page, Status};
+use crate::watch::Watch;
+
+/// Slices per page of a list; kubectl's and client-go's.
+const PAGE: usize = 500;
+
+/// More pages than this are no service.
+const MOST_PAGES: usize = 64;
+
+/// How much of a refusal is read, and how much of its message is repeated.
+const REFUSAL: usize = 64 << 10;
+const REPEATED: usize = 500;
+
+/// Asks for the slices of one service.
+pub(crate) struct Api {
+    client: Client,
+    namespace: String,
+    /// With the selector for the service.
+    path: String,
+    timeout: Duration,
+    max_answer: usize,
+}
+
+impl Api {
+    pub(crate) fn new(client: Client, namespace: String, service: &str, timeout: Duration, max_answer: usize) -> Self {
+        let selector = format!("labelSelector=kubernetes.io%2Fservice-name%3D{service}");
+        let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{selector}");
+        Self { client, namespace, path, timeout, max_answer }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// All slices, and the version from which to watch.
+    ///
+    /// If the server forgets its state between two pages, everything is asked for at once.
+    pub(crate) async fn list(&self) -> Result<(Known, String), Failure> {
+        match self.pages(PAGE).await {
+            Err(failure) if failure.gone => self.pages(0).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn pages(&self, limit: usize) -> Result<(Known, String), Failure> {
+        let (mut known, mut room) = (Known::new(self.max_answer), self.max_answer);
+        let mut next = String::new();
+        for _ in 0..MOST_PAGES {
+            let (page, bytes) = self.page(limit, &next, room).await?;
+            room -= bytes;
+            let slices = page.items.unwrap_or_default();
+            let each = bytes / slices.len().max(1);
+            slices.into_iter().try_for_each(|slice| known.put(slice, each))?;
+            match page.metadata.next.filter(|token| !token.is_empty()) {
+                None => return Ok((known, page.metadata.resource_version)),
+                Some(token) => next = encode(&token),
+            }
+        }
+        Err(Failure::malformed(format!("the list has more than {MOST_PAGES} pages")))
+    }
+
+    /// One page, and its size, which is at most `room`.
+    async fn page(&self, limit: usize, next: &str, room: usize) -> Result<(Page, usize), Failure> {
+        let until = Instant::now() + self.timeout;
+        let response = self.send("list", &format!("&limit={limit}&continue={next}")).await?;
+        let silence = |_| Failure::unavailable(format!("the list was not complete within {:?}", self.timeout));
+        let whole = timeout_at(until, Lines::new(response.into_body(), room).whole()).await.map_err(silence)??;
+        let page =
+            serde_json::from_slice(&whole).map_err(|error| Failure::malformed(format!("the list cannot be read: {error}")))?;
+        Ok((page, whole.len()))
+    }
+
+    /// What changes after `version`, for `seconds`.
+    pub(crate) async fn watch(&self, version: &str, seconds: u64) -> Result<Watch, Failure> {
+        let query = format!("&watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&resourceVersion={}", encode(version));
+        let response = self.send("watch", &query).await?;
+        Ok(Watch::new(response.into_body(), version.to_owned(), Duration::from_secs(seconds), self.max_answer))
+    }
+
+    async fn send(&self, verb: &str, query: &str) -> Result<Response<Body>, Failure> {
+        let request = Request::get(format!("{}{query}", self.path)).header(ACCEPT, "application/json").body(Body::empty());
+        let request = request.map_err(|error| Failure::malformed(format!("the server's words make no request: {error}")))?;
+        let silence = |_| Failure::unavailable(format!("the API server did not answer within {:?}", self.timeout));
+        let response =
+            timeout(self.timeout, self.client.send(request)).await.map_err(silence)?.map_err(|error| unreachable(&error))?;
+        match response.status() {
+            StatusCode::OK if is_json(response.headers()) => Ok(response),
+            StatusCode::OK => Err(Failure::malformed("the answer is not JSON: this is not an API server")),
+            _ => Err(self.refusal(verb, response).await),
+        }
+    }
+
+    async fn refusal(&self, verb: &str, response: Response<Body>) -> Failure {
+        let (code, headers) = (response.status(), response.headers().clone());
+        let body = timeout(self.timeout, Lines::new(response.into_body(), REFUSAL).beginning()).await.unwrap_or_default();
+        let status: Status = serde_json::from_slice(&body).unwrap_or_default();
+        let said = if status.message.is_empty() { String::new() } else { format!(": {:.REPEATED$}", status.message) };
+        match code {
+            StatusCode::UNAUTHORIZED => {
+                Failure::new(ResolveErrorKind::Refused, format!("401: the API server does not accept the credentials{said}"))
+            }
+            StatusCode::FORBIDDEN => Failure::new(ResolveErrorKind::Refused, self.rights(verb, &said)),
+            StatusCode::GONE => Failure::gone(format!("410: the history asked for is gone{said}")),
+            StatusCode::NOT_FOUND => Failure::malformed(format!("404: this server does not serve discovery.k8s.io/v1{said}")),
+            _ if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS => {
+                let pause = header(&headers, RETRY_AFTER).and_then(|text| text.parse().ok());
+                Failure {
+                    retry_after: pause.map(Duration::from_secs),
+                    ..Failure::unavailable(format!("the API server answers {code}{said}"))
+                }
+            }
+            _ if code.is_redirection() => {
+                let to = header(&headers, LOCATION).unwrap_or_default();
+                Failure::malformed(format!("the API server answers {code} to {to:?}, and redirects are not followed"))
+            }
+            _ => Failure::malformed(format!("the API server answers {code}{said}")),
+        }
+    }
+
+    fn rights(&self, verb: &str, said: &str) -> String {
+        let namespace = &self.namespace;
+        format!("403: needs get, list, watch on endpointslices.discovery.k8s.io in namespace {namespace}, and may not {verb}{said}")
+    }
+}
+
+fn unreachable(error: &kube::Error) -> Failure {
+    let kind = if matches!(error, kube::Error::Auth(_)) { ResolveErrorKind::Refused } else { ResolveErrorKind::Unavailable };
+    Failure::new(kind, format!("the API server cannot be reached: {}", chain(error)))
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    header(headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+/// For a query: what is not plainly safe is percent-encoded.
+fn encode(text: &str) -> String {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    text.bytes().map(|byte| if safe(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests;

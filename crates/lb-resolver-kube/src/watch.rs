@@ -1,0 +1,119 @@
+//! One watch: what changed since a list, or since the watch before it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use kube::client::Body;
+use tokio::time::{Instant, timeout_at};
+
+use crate::failure::Failure;
+use crate::lines::Lines;
+use crate::slice::{Message, Slice, Status};
+
+/// How much later than it should a watch may end before the connection counts as dead.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A change of the set of slices.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// There is this one, which came as that many bytes.
+    Put(Slice, usize),
+    /// There is none of this name any more.
+    Removed(String),
+}
+
+/// An open watch.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    lines: Lines,
+    /// Where to resume.
+    pub(crate) version: String,
+    pub(crate) began: Instant,
+    /// When the server last said anything.
+    pub(crate) heard: Instant,
+    ends: Instant,
+}
+
+impl Watch {
+    /// Over an answer that was asked to end after `lasts`.
+    pub(crate) fn new(body: Body, version: String, lasts: Duration, most: usize) -> Self {
+        let began = Instant::now();
+        Self { lines: Lines::new(body, most), version, began, heard: began, ends: began + lasts + GRACE }
+    }
+
+    /// The next change, or `None` when the watch has ended as it should and may be resumed. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<Option<Change>, Failure> {
+        loop {
+            let late = |_| Failure::unavailable("the watch did not end when it should have: the connection is dead");
+            let Some(line) = timeout_at(self.ends, self.lines.next()).await.map_err(late)?? else { return Ok(None) };
+            self.heard = Instant::now();
+            if let Some(change) = self.read(&line)? {
+                return Ok(Some(change));
+            }
+        }
+    }
+
+    fn read(&mut self, line: &Bytes) -> Result<Option<Change>, Failure> {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return Ok(None);
+        }
+        let unread = |error| Failure::malformed(format!("a line of the watch cannot be read: {error}"));
+        let (slice, there) = match serde_json::from_slice(line).map_err(unread)? {
+            Message::Added(slice) | Message::Modified(slice) => (slice, true),
+            Message::Deleted(slice) => (slice, false),
+            Message::Bookmark(bookmark) => {
+                self.version = bookmark.metadata.resource_version;
+                return Ok(None);
+            }
+            Message::Error(status) => return Err(ended(&status)),
+        };
+        let Some(version) = slice.metadata.resource_version.clone().filter(|version| !version.is_empty()) else {
+            return Err(Failure::malformed(format!("slice {:?} has no resource version", slice.metadata.name)));
+        };
+        self.version = version;
+        Ok(Some(if there { Change::Put(slice, line.len()) } else { Change::Removed(slice.metadata.name) }))
+    }
+}
+
+fn ended(status: &Status) -> Failure {
+    let message = format!("the server ended the watch: {} {}: {}", status.code, status.reason, status.message);
+    if status.code == 410 { Failure::gone(message) } else { Failure::unavailable(message) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(text: &str) -> Watch {
+        Watch::new(Body::from(text.as_bytes().to_vec()), "1".to_owned(), Duration::from_secs(30), 10_000)
+    }
+
+    fn line(kind: &str, name: &str, version: &str) -> String {
+        format!(
+            "{{\"type\":\"{kind}\",\"object\":{{\"metadata\":{{\"name\":\"{name}\",\"resourceVersion\":\"{version}\"}},\"addressType\":\"IPv4\"}}}}\n"
+        )
+    }
+
+    #[tokio::test]
+    async fn changes_and_bookmarks_move_the_version() {
+        let bookmark = "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"9\"}}}\n";
+        let text = [&line("ADDED", "a", "5"), "\n", &line("DELETED", "a", "7"), bookmark].concat();
+        let mut watch = watch(&text);
+        assert!(matches!(watch.next().await, Ok(Some(Change::Put(slice, _))) if slice.metadata.name == "a"));
+        assert_eq!(watch.version, "5");
+        assert!(matches!(watch.next().await, Ok(Some(Change::Removed(name))) if name == "a"));
+        assert_eq!(watch.version, "7");
+        assert!(matches!(watch.next().await, Ok(None)));
+        assert_eq!(watch.version, "9");
+    }
+
+    #[tokio::test]
+    async fn an_error_in_the_stream_says_whether_history_is_gone() {
+        let error = |code: u16| format!("{{\"type\":\"ERROR\",\"object\":{{\"code\":{code},\"message\":\"too old\"}}}}\n");
+        let gone = watch(&error(410)).next().await.unwrap_err();
+        assert!(gone.gone && gone.message.contains("410") && gone.message.contains("too old"), "{gone:?}");
+        assert!(!watch(&error(500)).next().await.unwrap_err().gone);
+        assert!(watch(&line("ADDED", "a", "")).next().await.is_err());
+        assert!(watch("{\"type\":\"ADDED\"}\n").next().await.unwrap_err().message.contains("cannot be read"));
+    }
+}

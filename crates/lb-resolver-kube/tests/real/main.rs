@@ -1,0 +1,7 @@
+//! Against a real API server and its etcd.
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot begin has failed")]
+
+mod breaks;
+mod changes;
+mod refusals;
+mod world;
