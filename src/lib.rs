@@ -33,6 +33,8 @@ pub use lb_core::*;
 pub use lb_tonic::*;
 
 pub use lb_health as health;
+#[cfg(feature = "consul")]
+pub use lb_resolver_consul as consul;
 #[cfg(feature = "etcd")]
 pub use lb_resolver_etcd as etcd;
 pub use lb_transport as transport;
@@ -40,6 +42,8 @@ pub use lb_transport as transport;
 /// The resolvers that come with the channel, to configure them or to feed one from the program, and resolvers made of others.
 pub mod resolver {
     pub use lb_resolver_compose::{CachedResolver, FallbackResolver, FilteredResolver, MergedResolver, Source};
+    #[cfg(feature = "consul")]
+    pub use lb_resolver_consul::{ConsulConfig, ConsulResolver};
     #[cfg(feature = "dns")]
     pub use lb_resolver_dns::{DnsConfig, DnsResolver};
     #[cfg(feature = "etcd")]

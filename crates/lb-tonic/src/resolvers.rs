@@ -9,7 +9,8 @@ use crate::error::BuildError;
 
 /// Resolvers by scheme: a value given to the builder, not a global.
 ///
-/// The default holds `static`, `ipv4`, `ipv6`, `unix`, `unix-abstract` and `file`, and `dns` and `etcd` if these features are on.
+/// The default holds `static`, `ipv4`, `ipv6`, `unix`, `unix-abstract` and `file`, and `consul`, `dns` and `etcd` if these features
+/// are on.
 #[derive(Debug, Clone)]
 pub struct ResolverRegistry(BTreeMap<&'static str, Arc<dyn Resolver>>);
 
@@ -18,6 +19,8 @@ impl Default for ResolverRegistry {
         let mut registry = Self::empty();
         registry.register(Arc::new(lb_resolver_static::StaticResolver::default()));
         registry.register(Arc::new(lb_resolver_static::FileResolver::default()));
+        #[cfg(feature = "consul")]
+        registry.register(Arc::new(lb_resolver_consul::ConsulResolver::default()));
         #[cfg(feature = "dns")]
         registry.register(Arc::new(lb_resolver_dns::DnsResolver::default()));
         #[cfg(feature = "etcd")]
