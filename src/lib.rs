@@ -37,6 +37,8 @@ pub use lb_health as health;
 pub use lb_resolver_consul as consul;
 #[cfg(feature = "etcd")]
 pub use lb_resolver_etcd as etcd;
+#[cfg(feature = "kubernetes")]
+pub use lb_resolver_kube as kubernetes;
 pub use lb_transport as transport;
 
 /// The resolvers that come with the channel, to configure them or to feed one from the program, and resolvers made of others.
@@ -48,6 +50,8 @@ pub mod resolver {
     pub use lb_resolver_dns::{DnsConfig, DnsResolver};
     #[cfg(feature = "etcd")]
     pub use lb_resolver_etcd::{EtcdConfig, EtcdResolver, EtcdTls};
+    #[cfg(feature = "kubernetes")]
+    pub use lb_resolver_kube::{KubernetesConfig, KubernetesResolver};
     pub use lb_resolver_static::{FileResolver, ManualHandle, ManualResolver, StaticResolver};
 }
 

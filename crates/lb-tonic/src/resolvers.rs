@@ -9,8 +9,8 @@ use crate::error::BuildError;
 
 /// Resolvers by scheme: a value given to the builder, not a global.
 ///
-/// The default holds `static`, `ipv4`, `ipv6`, `unix`, `unix-abstract` and `file`, and `consul`, `dns` and `etcd` if these features
-/// are on.
+/// The default holds `static`, `ipv4`, `ipv6`, `unix`, `unix-abstract` and `file`, and `consul`, `dns`, `etcd`,
+/// and `kubernetes` with `k8s` if these features are on.
 #[derive(Debug, Clone)]
 pub struct ResolverRegistry(BTreeMap<&'static str, Arc<dyn Resolver>>);
 
@@ -25,6 +25,8 @@ impl Default for ResolverRegistry {
         registry.register(Arc::new(lb_resolver_dns::DnsResolver::default()));
         #[cfg(feature = "etcd")]
         registry.register(Arc::new(lb_resolver_etcd::EtcdResolver::default()));
+        #[cfg(feature = "kubernetes")]
+        registry.register(Arc::new(lb_resolver_kube::KubernetesResolver::default()));
         registry
     }
 }

@@ -24,8 +24,11 @@ struct Shared {
     open: AtomicUsize,
 }
 
+/// From the first line of a request to the whole answer.
+type Answers = dyn Fn(&str) -> Vec<u8> + Send + Sync;
+
 enum Manner {
-    Whole(Box<dyn Fn(&str) -> Vec<u8> + Send + Sync>),
+    Whole(Box<Answers>),
     /// Begins so and goes on for ever.
     Endless(Vec<u8>),
     /// A list is answered with this, a watch with a line without end.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot begin has failed")]
 
 mod breaks;
+mod calls;
 mod changes;
 mod refusals;
 mod world;

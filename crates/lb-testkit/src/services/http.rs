@@ -29,7 +29,7 @@ pub(super) fn request(
     parse(&answer).ok_or_else(|| io::Error::other(format!("{method} {path}: not an answer: {answer:?}")))
 }
 
-fn parse(answer: &str) -> Option<(u16, String)> {
+pub(super) fn parse(answer: &str) -> Option<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some((status, body.to_owned()))

@@ -33,6 +33,8 @@ mod knot;
 mod knot_files;
 mod kubeapi;
 mod kubeapi_files;
+#[cfg(feature = "tls")]
+mod kubeapi_request;
 #[cfg(test)]
 mod kubeapi_tests;
 mod location;
