@@ -16,8 +16,8 @@ pub(crate) enum Failure {
     #[error("answered {0}, which points to {1:?} and is not followed: is this a Consul agent?")]
     Redirect(StatusCode, String),
     /// Consul hides what a token may not read, and answers as if there were nothing.
-    #[error("shows nothing of {0}, because the token may not read it{1}")]
-    Hidden(String, &'static str),
+    #[error("shows nothing of it, because the token may not read {0}{1}")]
+    Hidden(&'static str, &'static str),
     /// There is no such thing, with authority.
     #[error("{0}")]
     Absent(String),

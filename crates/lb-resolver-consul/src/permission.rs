@@ -1,11 +1,13 @@
 //! Whether an empty answer means that there is nothing, or that we may not see it.
 //!
 //! Consul answers 200 with an empty list where the token (or its absence) may not read the service. So an empty answer is followed by
-//! one question to the agent: may this token read that service? It is the question Consul's own web page asks. A server without
-//! it, or without access control, is believed.
+//! one question to the agent: may this token read that service, and agents (Consul shows an entry only to who may read both)? It is the
+//! question Consul's own web page asks. A server without it, or without access control, is believed. Who may read the agents of
+//! some names only is taken for one who may read none, as long as the answer is empty.
 
 use http::Method;
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::client::Ask;
 use crate::client::Client;
@@ -16,10 +18,16 @@ struct Verdict {
     allow: bool,
 }
 
-/// Whether the agent says that the token may not read the service.
-pub(crate) async fn denied(client: &mut Client, service: &str) -> bool {
-    let question = serde_json::json!([{ "Resource": "service", "Access": "read", "Segment": service }]);
+/// What the agent says that the token may not read, of what is needed to see the service.
+pub(crate) async fn denied(client: &mut Client, service: &str) -> Option<&'static str> {
+    let read = |resource: &str, segment: &str| json!({ "Resource": resource, "Access": "read", "Segment": segment });
+    let question = json!([read("service", service), read("node", "")]);
     let ask = Ask::send(Method::POST, "/v1/internal/acl/authorize".to_owned(), question.to_string());
-    let Ok(answer) = client.ask(&ask).await else { return false };
-    serde_json::from_slice::<Vec<Verdict>>(&answer.body).is_ok_and(|verdicts| verdicts.iter().any(|verdict| !verdict.allow))
+    let answer = client.ask(&ask).await.ok()?;
+    let verdicts = serde_json::from_slice::<Vec<Verdict>>(&answer.body).ok()?;
+    match verdicts.as_slice() {
+        [Verdict { allow: false }, ..] => Some("the service"),
+        [_, Verdict { allow: false }] => Some("nodes"),
+        _ => None,
+    }
 }

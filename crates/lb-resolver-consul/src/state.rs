@@ -17,8 +17,9 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) fn is_known(&self) -> bool {
-        matches!(self, Self::Known)
+    /// Whether the last request was answered, be it with nothing.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self, Self::Known | Self::Absent)
     }
 
     /// Changes the state, and says so if it is another one.

@@ -132,7 +132,7 @@ impl Watch {
 
     /// Polls of prepared queries end early if the channel asks; the pause after a failure and the least interval do not.
     async fn pause(&mut self) {
-        let polled = matches!(self.question.subject, Subject::Prepared(_)) && self.failed == 0 && self.state.is_known();
+        let polled = matches!(self.question.subject, Subject::Prepared(_)) && self.state.is_answered();
         let earliest = self.not_before;
         if !polled {
             return sleep_until(earliest).await;
@@ -242,14 +242,13 @@ impl Watch {
 
     /// Why an empty answer is no answer, if it is none.
     async fn hidden(&mut self, answer: &Answer) -> Option<Failure> {
-        let name = self.question.name();
         if reply::filtered(&answer.headers) {
-            return Some(Failure::Hidden(name, ""));
+            return Some(Failure::Hidden("all of it", ""));
         }
         let Subject::Service(service) = &self.question.subject else { return None };
+        let what = permission::denied(&mut self.client, service).await?;
         let anonymous = self.setup.token().await.is_ok_and(|token| token.is_none());
-        let hint = if anonymous { "; there is no token" } else { "" };
-        permission::denied(&mut self.client, service).await.then_some(Failure::Hidden(name, hint))
+        Some(Failure::Hidden(what, if anonymous { "; there is no token" } else { "" }))
     }
 
     fn succeeded(&mut self, answer: &Answer) {

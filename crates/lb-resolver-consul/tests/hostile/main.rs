@@ -194,6 +194,26 @@ async fn dropped_in_the_middle_of_a_query_it_closes_the_connection() {
 }
 
 #[tokio::test]
+async fn a_fresh_look_replaces_a_query_that_waits() {
+    let mut fake = Fake::start(|number| match number {
+        0 => Reply::Raw(answer("7", one(80))),
+        1 => Reply::Silence,
+        _ => Reply::Raw(answer("9", one(81))),
+    })
+    .await;
+    let (again, mut stream) = open(config(&fake).with_wait(Duration::from_secs(600)).unwrap());
+    next(&mut stream).await.unwrap();
+    let watching = tokio::spawn(async move { next(&mut stream).await.unwrap() });
+    told(&mut fake, "the query waits", |told| told.requests.len() == 2).await;
+    let start = Instant::now();
+    again.fire();
+    again.fire();
+    assert_eq!(watching.await.unwrap().endpoints[0].key().as_str(), "10.0.0.1:81");
+    // Not for every failed call, but long before the query would have ended.
+    assert!((Duration::from_secs(8)..Duration::from_secs(20)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn a_token_file_that_cannot_be_read_is_named() {
     let fake = Fake::start(|_| Reply::Raw(answer("7", one(80)))).await;
     let (_trigger, mut stream) = open(config(&fake).with_token_file("/nonexistent/token"));

@@ -11,9 +11,11 @@ use lb_testkit::services::require;
 use crate::support::Watcher;
 use crate::support::keys;
 
-/// A token that may read everything: its public and its secret half.
-fn reader(consul: &Consul, name: &str) -> (String, String) {
-    let rules = r#"service_prefix \"\" { policy = \"read\" } node_prefix \"\" { policy = \"read\" }"#;
+/// What it takes to see endpoints.
+const READ: &str = r#"service_prefix \"\" { policy = \"read\" } node_prefix \"\" { policy = \"read\" }"#;
+
+/// A token with these rights: its public and its secret half.
+fn token(consul: &Consul, name: &str, rules: &str) -> (String, String) {
     consul.put("/v1/acl/policy", &format!(r#"{{ "Name": "{name}", "Rules": "{rules}" }}"#)).unwrap();
     let token = consul.put("/v1/acl/token", &format!(r#"{{ "Policies": [{{ "Name": "{name}" }}] }}"#)).unwrap();
     let field = |name: &str| token.split(&format!("\"{name}\":\"")).nth(1).unwrap().split('"').next().unwrap().to_owned();
@@ -25,7 +27,7 @@ async fn a_token_deleted_under_a_waiting_query_and_a_new_one_in_its_file() {
     let Some(root) = require("consul") else { return };
     let consul = Consul::start_with(&root, ConsulOptions { acl: true, tls: false }).unwrap();
     consul.register("greeter", "s1", 50_001).unwrap();
-    let (first, second) = (reader(&consul, "first"), reader(&consul, "second"));
+    let (first, second) = (token(&consul, "first", READ), token(&consul, "second", READ));
     let file = std::env::temp_dir().join(format!("evenkeel-consul-token-{}", std::process::id()));
     std::fs::write(&file, format!("{}\n", first.1)).unwrap();
     let config = ConsulConfig::new().with_agents([consul.addr().to_string()]).unwrap().with_token_file(&file);
@@ -50,7 +52,7 @@ async fn an_empty_answer_for_want_of_a_token_is_a_refusal() {
     consul.register("greeter", "s1", 50_001).unwrap();
     let config = ConsulConfig::new().with_agents([consul.addr().to_string()]).unwrap();
     let mut watcher = Watcher::with(config, "greeter");
-    watcher.until("it is refused", |seen| seen.failed_with("the token may not read it; there is no token")).await;
+    watcher.until("it is refused", |seen| seen.failed_with("the token may not read the service; there is no token")).await;
     assert_eq!(watcher.now().error.unwrap().kind(), ResolveErrorKind::Refused);
     // A right that is given later is noticed.
     consul
@@ -66,6 +68,10 @@ async fn an_empty_answer_for_want_of_a_token_is_a_refusal() {
         )
         .unwrap();
     watcher.until_is(&keys([50_001])).await;
+    // Half of the rights shows as little as none.
+    let half = token(&consul, "half", r#"service_prefix \"\" { policy = \"read\" }"#).1;
+    let mut half = Watcher::with(crate::support::config(&consul).with_token(half).unwrap(), "greeter");
+    half.until("it is refused", |seen| seen.failed_with("the token may not read nodes")).await;
     // And whoever may read is told that there is nothing, where there is nothing.
     let mut nobody = Watcher::with(crate::support::config(&consul), "nobody");
     nobody.until("it is not found", |seen| seen.failed_with("service not found")).await;
