@@ -113,7 +113,7 @@ impl Book {
         }
     }
 
-    /// Takes in what a watch told; whether anything changed.
+    /// Takes in what a watch told; whether anything changed. After a failure there is no whole set until the next list.
     pub(crate) fn apply(&mut self, answer: WatchResponse) -> Result<bool, Failure> {
         let (listed, fragment) = (self.listed, answer.fragment);
         let told = answer.header.map_or(0, |header| header.revision);
@@ -122,7 +122,7 @@ impl Book {
         for (kind, pair) in pairs {
             last = Some(pair.mod_revision);
             if pair.mod_revision > listed {
-                self.change(kind, pair)?;
+                self.change(kind, pair).inspect_err(|_| self.partial = true)?;
                 changed = true;
             }
         }
@@ -136,7 +136,7 @@ impl Book {
     fn change(&mut self, kind: i32, pair: KeyValue) -> Result<(), Failure> {
         let Some(set) = &mut self.set else { return Ok(()) };
         if kind == DELETE {
-            set.remove(&pair.key);
+            set.delete(&pair.key);
             return Ok(());
         }
         set.put(pair, None)
@@ -203,6 +203,16 @@ mod tests {
         assert_eq!(book.revision(), 10, "a break here begins with the first part again");
         assert!(book.apply(answer(11, false, &[event(0, "a/2", "b:1", 11)])).unwrap());
         assert_eq!((book.revision(), update(&book).endpoints.len()), (11, 2));
+    }
+
+    #[test]
+    fn a_set_that_has_outgrown_its_bounds_is_not_shown() {
+        let mut book = book();
+        book.set = Some(Set::new(Limits::of(&EtcdConfig::new().with_max_endpoints(1))));
+        let events = [event(0, "a/1", "a:1", 11), event(0, "a/2", "b:1", 12)];
+        assert!(book.apply(answer(12, false, &events)).is_err());
+        assert!(book.set().is_none());
+        assert_eq!(book.revision(), 10);
     }
 
     #[test]

@@ -82,7 +82,8 @@ fn endpoint(config: &EtcdConfig, member: &Member) -> Result<(Arc<str>, Endpoint)
         .connect_timeout(config.connect_timeout)
         .http2_keep_alive_interval(config.keepalive.0)
         .keep_alive_timeout(config.keepalive.1)
-        .keep_alive_while_idle(true)
+        // A watch is never idle, and etcd ends connections that are asked about while nothing is open on them.
+        .keep_alive_while_idle(false)
         .tcp_nodelay(true);
     let endpoint = if https {
         let default = EtcdTls::new();

@@ -55,14 +55,14 @@ impl Set {
         Self { limits, entries: BTreeMap::new(), bytes: 0 }
     }
 
-    /// Adds or replaces a key. `known` is what was known before, so that the same fault is not logged twice.
+    /// Adds or replaces a key. `known` is the set before this one, if any, so that the same fault is not logged twice.
     pub(crate) fn put(&mut self, pair: KeyValue, known: Option<&Self>) -> Result<(), Failure> {
-        self.remove(&pair.key);
+        let before = self.remove(&pair.key);
         let bytes = pair.key.len() + pair.value.len();
         let value = value::parse(&pair.value).map_err(Arc::from);
         if let Err(error) = &value {
-            let before = known.and_then(|known| known.entries.get(&pair.key)).map(|entry| &entry.value);
-            if !matches!(before, Some(Err(said)) if said == error) {
+            let before = before.as_ref().or_else(|| known?.entries.get(&pair.key));
+            if !matches!(before, Some(Entry { value: Err(said), .. }) if said == error) {
                 tracing::warn!(key = name(&pair.key), %error, "value skipped");
             }
         }
@@ -71,10 +71,15 @@ impl Set {
         self.check()
     }
 
-    pub(crate) fn remove(&mut self, key: &[u8]) {
-        if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= entry.bytes + ENTRY_BYTES;
-        }
+    /// Removes a key, if it is there.
+    pub(crate) fn delete(&mut self, key: &[u8]) {
+        self.remove(key);
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.bytes -= entry.bytes + ENTRY_BYTES;
+        Some(entry)
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -171,9 +176,9 @@ mod tests {
         assert_eq!(addresses(&set), ["a:1", "b:1"]);
         set.put(pair("a/1", "c:1", 4), None).unwrap();
         assert_eq!(addresses(&set), ["c:1", "b:1"]);
-        set.remove(b"a/1");
-        set.remove(b"a/2");
-        set.remove(b"a/2");
+        set.delete(b"a/1");
+        set.delete(b"a/2");
+        set.delete(b"a/2");
         assert_eq!((addresses(&set).len(), set.bytes), (0, 0));
         assert!(set.update("a/").unwrap().note.unwrap().contains("no keys below \"a/\""));
     }

@@ -34,6 +34,9 @@ use crate::wire::WatchResponse;
 /// Answers that are there already are taken in together, up to this many, so that a burst of changes is one update.
 const AT_ONCE: usize = 256;
 
+/// Between two updates, so that a server that registers a thousand times a second does not keep a core busy with sets.
+const BREATH: Duration = Duration::from_millis(10);
+
 /// A watch resumed on another connection is checked by a list this many times sooner than usual: only then could data have been lost and
 /// have grown again past our revision without our seeing it.
 const CHECK_SOONER: u32 = 10;
@@ -58,6 +61,8 @@ pub(crate) struct EtcdStream {
     relist: bool,
     /// Whether there may be something to tell.
     fresh: bool,
+    /// Nothing is told before.
+    breath_ends: Instant,
     hold: Option<Hold>,
 }
 
@@ -78,7 +83,7 @@ enum Reason {
     Heard(WatchResponse),
     Check,
     Asked,
-    HoldEnds,
+    Tell,
 }
 
 type Item = Result<ResolverUpdate, ResolveError>;
@@ -100,6 +105,7 @@ impl EtcdStream {
             wait: None,
             relist: false,
             fresh: false,
+            breath_ends: Instant::now(),
             hold: None,
         }
     }
@@ -117,11 +123,12 @@ impl EtcdStream {
 
     async fn next(&mut self) -> Item {
         loop {
-            let told = match self.step().await {
-                Ok(()) => self.tell(),
-                Err(failure) => self.failed(failure),
-            };
-            if let Some(item) = told {
+            if let Some(item) = self.tell() {
+                return item;
+            }
+            if let Err(failure) = self.step().await
+                && let Some(item) = self.failed(failure)
+            {
                 return item;
             }
         }
@@ -135,18 +142,18 @@ impl EtcdStream {
             sleep_until(at).await;
         }
         let Some(session) = &mut self.session else { return self.connect().await };
-        let hold_ends = self.hold.as_ref().map(|hold| hold.until);
+        let tell_at = if self.fresh { Some(self.breath_ends) } else { self.hold.as_ref().map(|hold| hold.until) };
         let reason = tokio::select! {
             answer = session.watch.next() => Reason::Heard(answer?),
             () = sleep_until(session.check_at) => Reason::Check,
             () = self.again.fired() => Reason::Asked,
-            () = until(hold_ends) => Reason::HoldEnds,
+            () = until(tell_at) => Reason::Tell,
         };
         match reason {
             Reason::Heard(answer) => return self.hear(answer),
             Reason::Check => return self.check().await,
             Reason::Asked => session.check_at = session.check_at.min(session.listed_at + self.min_interval),
-            Reason::HoldEnds => self.fresh = true,
+            Reason::Tell => self.fresh = true,
         }
         Ok(())
     }
@@ -221,11 +228,13 @@ impl EtcdStream {
 
     /// What is new, if anything.
     fn tell(&mut self) -> Option<Item> {
-        if !std::mem::take(&mut self.fresh) {
+        let now = Instant::now();
+        if !self.fresh || now < self.breath_ends {
             return None;
         }
+        (self.fresh, self.breath_ends) = (false, now + BREATH);
         let set = self.book.set()?;
-        if let Some(hold) = self.hold.take_if(|hold| Instant::now() >= hold.until || set.covers(&hold.endpoints)) {
+        if let Some(hold) = self.hold.take_if(|hold| now >= hold.until || set.covers(&hold.endpoints)) {
             tracing::debug!(endpoints = hold.endpoints.len(), "the new set takes over");
         }
         if self.hold.is_some() {
@@ -238,8 +247,12 @@ impl EtcdStream {
         }
     }
 
-    /// Says so unless it can be mended at once.
+    /// Says so unless it can be mended at once; but first what was heard before it.
     fn failed(&mut self, failure: Failure) -> Option<Item> {
+        if self.fresh {
+            (self.ended, self.breath_ends) = (Some(failure), Instant::now());
+            return None;
+        }
         self.session = None;
         self.relist |= matches!(failure.cause, Cause::Compacted | Cause::Malformed | Cause::TooLarge);
         if matches!(failure.cause, Cause::Compacted | Cause::Token) {
