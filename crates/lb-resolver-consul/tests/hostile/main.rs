@@ -161,6 +161,7 @@ async fn whatever_the_index_is_there_is_no_hot_loop() {
         let watching = tokio::spawn(async move { stream.next().await.map(drop) });
         told(&mut fake, "it goes on asking", |told| told.requests.len() >= 10).await;
         assert!(start.elapsed() >= 9 * pace, "index {index}: {:?}", start.elapsed());
+        assert_eq!(fake.told().open, 1, "one connection is kept");
         watching.abort();
     }
 }
