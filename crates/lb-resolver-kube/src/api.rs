@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::failure::{Failure, chain};
 use crate::known::Known;
 use crate::lines::Lines;
-use crate::slice::{Page, Status};
+use crate::slice::{Labelled, Metadata, Page, Status};
 use crate::watch::Watch;
 
 /// Slices per page of a list; kubectl's and client-go's.
@@ -27,6 +27,10 @@ const MOST_PAGES: usize = 64;
 /// How much of a refusal is read, and how much of its message is repeated.
 const REFUSAL: usize = 64 << 10;
 const REPEATED: usize = 500;
+
+/// How a part of an object is asked for, and how large one may be; labels and annotations are at most 256 KiB each.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+const NODE: usize = 1 << 20;
 
 /// Asks for the slices of one service.
 pub(crate) struct Api {
@@ -94,17 +98,36 @@ impl Api {
         Ok(Watch::new(response.into_body(), version.to_owned(), Duration::from_secs(seconds), self.max_answer))
     }
 
+    /// The labels of a node, and nothing else of it.
+    pub(crate) async fn node(&self, name: &str) -> Result<Metadata, Failure> {
+        let path = format!("/api/v1/nodes/{}", encode(name));
+        let response = match self.ask(&path, METADATA_ONLY).await? {
+            response if response.status() == StatusCode::OK => response,
+            response if response.status() == StatusCode::FORBIDDEN => {
+                return Err(Failure::new(ResolveErrorKind::Refused, "403: needs get on nodes".to_owned()));
+            }
+            response => return Err(Failure::unavailable(format!("node {name}: {}", response.status()))),
+        };
+        let silence = |_| Failure::unavailable(format!("node {name} was not there within {:?}", self.timeout));
+        let whole = timeout(self.timeout, Lines::new(response.into_body(), NODE).whole()).await.map_err(silence)??;
+        let read: Labelled = serde_json::from_slice(&whole).map_err(|error| Failure::malformed(format!("node {name}: {error}")))?;
+        Ok(read.metadata)
+    }
+
     async fn send(&self, verb: &str, query: &str) -> Result<Response<Body>, Failure> {
-        let request = Request::get(format!("{}{query}", self.path)).header(ACCEPT, "application/json").body(Body::empty());
-        let request = request.map_err(|error| Failure::malformed(format!("the server's words make no request: {error}")))?;
-        let silence = |_| Failure::unavailable(format!("the API server did not answer within {:?}", self.timeout));
-        let response =
-            timeout(self.timeout, self.client.send(request)).await.map_err(silence)?.map_err(|error| unreachable(&error))?;
+        let response = self.ask(&format!("{}{query}", self.path), "application/json").await?;
         match response.status() {
             StatusCode::OK if is_json(response.headers()) => Ok(response),
             StatusCode::OK => Err(Failure::malformed("the answer is not JSON: this is not an API server")),
             _ => Err(self.refusal(verb, response).await),
         }
+    }
+
+    async fn ask(&self, path: &str, accept: &str) -> Result<Response<Body>, Failure> {
+        let request = Request::get(path).header(ACCEPT, accept).body(Body::empty());
+        let request = request.map_err(|error| Failure::malformed(format!("the server's words make no request: {error}")))?;
+        let silence = |_| Failure::unavailable(format!("the API server did not answer within {:?}", self.timeout));
+        timeout(self.timeout, self.client.send(request)).await.map_err(silence)?.map_err(|error| unreachable(&error))
     }
 
     async fn refusal(&self, verb: &str, response: Response<Body>) -> Failure {

@@ -21,6 +21,7 @@ pub struct KubernetesConfig {
     pub(crate) cluster: Cluster,
     pub(crate) max_answer: usize,
     pub(crate) namespace: Option<String>,
+    pub(crate) node_topology: bool,
     pub(crate) prefix: String,
     pub(crate) seed: Option<u64>,
     pub(crate) settle: Duration,
@@ -48,6 +49,7 @@ impl Default for KubernetesConfig {
             // A service of ten thousand pods is about 8 MiB of JSON.
             max_answer: 64 << 20,
             namespace: None,
+            node_topology: false,
             prefix: "evenkeel".to_owned(),
             seed: None,
             // A controller writes the slices of one change within some tens of milliseconds of each other.
@@ -78,7 +80,8 @@ impl KubernetesConfig {
         Self { cluster: Cluster::Pod, ..self }
     }
 
-    /// Uses a kubeconfig; `None` is the usual one. It is read when first needed and again after each failed attempt.
+    /// Uses a kubeconfig; `None` is the usual one. It is read when first needed, again after each refusal, and now and
+    /// then while the server cannot be reached.
     #[must_use]
     pub fn with_kubeconfig(self, path: Option<PathBuf>) -> Self {
         let context = match self.cluster {
@@ -102,6 +105,14 @@ impl KubernetesConfig {
     #[must_use]
     pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: Some(namespace.into()), ..self }
+    }
+
+    /// Sets whether the region, and a zone that the slices do not name, come from the labels of the pods' nodes
+    /// (`topology.kubernetes.io/region` and `/zone`); default false, because it needs the right to `get` `nodes`, which are not in a
+    /// namespace. Each node is asked for once. Without the right endpoints come without, and that is logged.
+    #[must_use]
+    pub fn with_node_topology(self, node_topology: bool) -> Self {
+        Self { node_topology, ..self }
     }
 
     /// Sets what stands before the slash of the annotations and labels that are read as attributes; default `evenkeel`.

@@ -33,7 +33,7 @@
 //! |---|---|
 //! | `conditions.terminating` | `health: Draining` |
 //! | `conditions.ready` false | `health: Unhealthy`; otherwise, also if it is not set, `Healthy` |
-//! | `zone` | `locality.zone` |
+//! | `zone` | `locality.zone`; the region only [if nodes are asked for](KubernetesConfig::with_node_topology) |
 //! | `targetRef.name`, the pod | `id` |
 //! | `nodeName`, `hints`, port's `appProtocol` | `metadata`: `node`, `zone-hints`, `node-hints`, `app-protocol` |
 //! | annotation or label `evenkeel/weight`, `priority`, `capacity`, `cost`, `capabilities` (by commas), `region`, `zone`, `sub-zone`, `hostname` | the attribute of that name |
@@ -70,6 +70,7 @@ mod failure;
 mod known;
 mod lines;
 mod merge;
+mod nodes;
 mod pace;
 mod resolver;
 mod slice;

@@ -7,7 +7,7 @@ use kube::client::Body;
 use crate::failure::{Failure, chain};
 use crate::known::too_much;
 
-/// What the answer is read into may not grow beyond `most`; one more byte is an error.
+/// A line, or a whole answer, may be `most` bytes; one more is an error. What one read brings may lie in memory beyond that.
 #[derive(Debug)]
 pub(crate) struct Lines {
     body: Body,
@@ -31,6 +31,7 @@ impl Lines {
                 return Ok(Some(line.slice(..line.len() - 1)));
             }
             self.searched = self.buffer.len();
+            self.check()?;
             if !self.read().await? {
                 let rest = self.buffer.iter().all(u8::is_ascii_whitespace);
                 return if rest { Ok(None) } else { Err(Failure::unavailable("the answer ended within a line")) };
@@ -40,14 +41,20 @@ impl Lines {
 
     /// Everything up to the end of the answer. Not cancel safe.
     pub(crate) async fn whole(mut self) -> Result<Bytes, Failure> {
-        while self.read().await? {}
+        while self.read().await? {
+            self.check()?;
+        }
         Ok(self.buffer.freeze())
     }
 
     /// The beginning of an answer, as much as came before its end, its bound or its failure.
     pub(crate) async fn beginning(mut self) -> Bytes {
-        while matches!(self.read().await, Ok(true)) {}
+        while self.check().is_ok() && matches!(self.read().await, Ok(true)) {}
         self.buffer.freeze()
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if self.buffer.len() <= self.most { Ok(()) } else { Err(too_much(self.most)) }
     }
 
     /// Reads some more; `false` at the end.
@@ -56,11 +63,7 @@ impl Lines {
             None => Ok(false),
             Some(Err(error)) => Err(Failure::unavailable(format!("the answer broke off: {}", chain(&error)))),
             Some(Ok(frame)) => {
-                let data = frame.into_data().unwrap_or_default();
-                if self.buffer.len() + data.len() > self.most {
-                    return Err(too_much(self.most));
-                }
-                self.buffer.extend_from_slice(&data);
+                self.buffer.extend_from_slice(&frame.into_data().unwrap_or_default());
                 Ok(true)
             }
         }
@@ -98,6 +101,8 @@ mod tests {
         assert_eq!(lines("12345", 5).whole().await.unwrap(), "12345");
         let error = lines("123456", 5).whole().await.unwrap_err();
         assert!(error.message.contains("larger than 5 bytes"), "{error:?}");
-        assert_eq!(lines("123456", 5).beginning().await, "");
+        assert!(lines("123456", 5).next().await.is_err());
+        assert_eq!(lines("1234\n1234\n", 5).next().await.unwrap().unwrap(), "1234", "each line by itself");
+        assert_eq!(lines("123456", 5).beginning().await, "123456");
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use lb_core::{Address, AddressFamily, Attributes, Endpoint, Locality, RegistryHealth};
 
+use crate::nodes::Nodes;
 use crate::slice::{Named, Slice, SliceEndpoint, SlicePort, TargetRef};
 use crate::target::PortChoice;
 use crate::traits::Traits;
@@ -49,13 +50,15 @@ struct Candidate {
 }
 
 impl Merge {
-    pub(crate) fn merge<'a>(&self, slices: impl Iterator<Item = &'a Slice> + Clone) -> Merged {
+    pub(crate) fn merge<'a>(&self, slices: impl Iterator<Item = &'a Slice> + Clone, nodes: &Nodes) -> Merged {
         let mut merged = Merged::default();
         let (mut candidates, mut with_port) = (Vec::new(), false);
         for slice in slices.clone() {
             if let Some((number, protocol)) = self.port_of(slice) {
                 with_port = true;
-                self.read(slice, number, protocol, &mut candidates, &mut merged.complaints);
+                let complaints = &mut merged.complaints;
+                let traits = self.traits.read(&slice.metadata, complaints);
+                candidates.extend(read(slice, number, protocol, &traits, nodes, complaints));
             }
         }
         let missing = !with_port && slices.clone().any(|slice| slice.endpoints.as_ref().is_some_and(|all| !all.is_empty()));
@@ -110,17 +113,27 @@ impl Merge {
             PortChoice::Any | PortChoice::Number(_) => format!("the target must name a port; there are {there}"),
         }
     }
+}
 
-    fn read(&self, slice: &Slice, port: u16, protocol: Option<&str>, into: &mut Vec<Candidate>, complaints: &mut Vec<String>) {
-        let traits = self.traits.read(&slice.metadata, complaints);
-        for endpoint in slice.endpoints.iter().flatten() {
-            let Some(text) = endpoint.addresses.first() else { continue };
-            match address(&slice.address_type, text, port) {
-                Some(address) => into.push(candidate(endpoint, address, protocol, traits.clone())),
-                None => complaints.push(format!("slice {}: {text:?} is no {} address", slice.metadata.name, slice.address_type)),
-            }
-        }
-    }
+/// The endpoints of one slice.
+fn read(
+    slice: &Slice,
+    port: u16,
+    protocol: Option<&str>,
+    traits: &Attributes,
+    nodes: &Nodes,
+    complaints: &mut Vec<String>,
+) -> Vec<Candidate> {
+    let one = |endpoint: &SliceEndpoint| {
+        let text = endpoint.addresses.first()?;
+        let Some(address) = address(&slice.address_type, text, port) else {
+            complaints.push(format!("slice {}: {text:?} is no {} address", slice.metadata.name, slice.address_type));
+            return None;
+        };
+        let node = endpoint.node_name.as_deref().and_then(|name| nodes.of(name));
+        Some(candidate(endpoint, address, protocol, traits.clone(), node))
+    };
+    slice.endpoints.iter().flatten().filter_map(one).collect()
 }
 
 fn address(kind: &str, text: &str, port: u16) -> Option<Address> {
@@ -133,7 +146,13 @@ fn address(kind: &str, text: &str, port: u16) -> Option<Address> {
     }
 }
 
-fn candidate(endpoint: &SliceEndpoint, address: Address, protocol: Option<&str>, traits: Attributes) -> Candidate {
+fn candidate(
+    endpoint: &SliceEndpoint,
+    address: Address,
+    protocol: Option<&str>,
+    traits: Attributes,
+    node: Option<&Locality>,
+) -> Candidate {
     let conditions = endpoint.conditions.unwrap_or_default();
     let ready = conditions.ready.unwrap_or(true);
     let (terminating, serving) = (conditions.terminating.unwrap_or(false), conditions.serving.unwrap_or(ready));
@@ -143,10 +162,7 @@ fn candidate(endpoint: &SliceEndpoint, address: Address, protocol: Option<&str>,
         (false, true) => RegistryHealth::Healthy,
         (false, false) => RegistryHealth::Unhealthy,
     };
-    if let Some(zone) = endpoint.zone.as_deref().filter(|zone| !zone.is_empty()) {
-        let Locality { region, sub_zone, .. } = attributes.locality;
-        attributes.locality = Locality::new(region, zone, sub_zone);
-    }
+    attributes.locality = place_of(endpoint, node, attributes.locality);
     attributes.id = endpoint.target_ref.as_ref().and_then(|pod| pod.name.as_deref()).map(Arc::from);
     let mut note = |key: &str, value: Option<String>| {
         if let Some(value) = value.filter(|value| !value.is_empty()) {
@@ -160,6 +176,14 @@ fn candidate(endpoint: &SliceEndpoint, address: Address, protocol: Option<&str>,
     note("app-protocol", protocol.map(str::to_owned));
     let pod = endpoint.target_ref.clone().filter(|pod| pod.name.is_some());
     Candidate { pod, address, attributes, last_resort: terminating && serving }
+}
+
+/// What is said of the endpoint counts before what is said of its node, and that before what is said of the slice.
+fn place_of(endpoint: &SliceEndpoint, node: Option<&Locality>, slice: Locality) -> Locality {
+    let first = |parts: [Option<&str>; 3]| parts.into_iter().flatten().find(|part| !part.is_empty()).unwrap_or_default().to_owned();
+    let region = first([None, node.map(|node| &*node.region), Some(&slice.region)]);
+    let zone = first([endpoint.zone.as_deref(), node.map(|node| &*node.zone), Some(&slice.zone)]);
+    Locality::new(region, zone, slice.sub_zone)
 }
 
 fn names(of: Vec<Named>) -> String {

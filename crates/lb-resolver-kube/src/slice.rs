@@ -55,6 +55,12 @@ pub(crate) struct Status {
     pub(crate) reason: String,
 }
 
+/// Any object, for its labels.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Labelled {
+    pub(crate) metadata: Metadata,
+}
+
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Slice {

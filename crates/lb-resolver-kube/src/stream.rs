@@ -15,6 +15,7 @@ use crate::entropy::Entropy;
 use crate::failure::Failure;
 use crate::known::Known;
 use crate::merge::{Merge, Merged};
+use crate::nodes::{self, Nodes};
 use crate::pace::Pace;
 use crate::target::Subject;
 use crate::traits::Traits;
@@ -28,6 +29,9 @@ const PROOF: Duration = Duration::from_secs(5);
 
 /// Who asks for a fresh look gets a new watch if the present one has been silent for so long.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// So many failures in a row are reason to read the configuration again.
+const FAILURES_TO_RENEW: u32 = 8;
 
 /// More complaints about slices than these are not logged.
 const COMPLAINTS: usize = 10;
@@ -44,8 +48,11 @@ pub(crate) struct KubernetesStream {
     trust: Trust,
     /// A failure may be repaired without a word; once, until something proved to work again.
     quiet: bool,
-    /// Made anew after each failure, because credentials may have changed.
+    /// Made anew after a refusal and some failures in a row, because address or credentials may have changed.
     api: Option<Api>,
+    /// In a row.
+    failures: u32,
+    nodes: Nodes,
     known: Option<Known>,
     /// When what is known was last known to be true.
     heard: Instant,
@@ -108,6 +115,8 @@ impl KubernetesStream {
             trust: Trust::None,
             quiet: true,
             api: None,
+            failures: 0,
+            nodes: Nodes::default(),
             known: None,
             heard: Instant::now(),
             dirty: false,
@@ -131,7 +140,10 @@ impl KubernetesStream {
     async fn next(&mut self) -> Result<ResolverUpdate, ResolveError> {
         loop {
             let told = match self.step().await {
-                Ok(()) => self.news(),
+                Ok(()) => {
+                    self.learn().await;
+                    self.news()
+                }
                 Err(failure) => self.failed(failure).map(Err),
             };
             if let Some(item) = told {
@@ -156,7 +168,10 @@ impl KubernetesStream {
     async fn list(&mut self) -> Result<(), Failure> {
         let api = match self.api.take() {
             Some(api) => api,
-            None => connect(&self.config, &self.subject).await?,
+            None => {
+                self.nodes.forget_failures();
+                connect(&self.config, &self.subject).await?
+            }
         };
         let listed = api.list().await;
         self.api = Some(api);
@@ -210,7 +225,7 @@ impl KubernetesStream {
         let ended = ended.and_then(|()| lived(&watch));
         if ended.is_ok() || watch.began.elapsed() >= PROOF {
             self.pace.succeeded();
-            self.quiet = true;
+            (self.quiet, self.failures) = (true, 0);
         }
         self.phase = match ended {
             Ok(()) => Phase::Open(watch.version),
@@ -218,6 +233,12 @@ impl KubernetesStream {
             Err(failure) => Phase::Break(failure),
         };
         Ok(())
+    }
+
+    async fn learn(&mut self) {
+        if let (true, Some(api), Some(known)) = (self.dirty && self.config.node_topology, &self.api, &self.known) {
+            self.nodes.learn(api, nodes::mentioned(known.slices()), self.config.timeout).await;
+        }
     }
 
     /// Whether the watch goes on.
@@ -234,7 +255,8 @@ impl KubernetesStream {
     fn failed(&mut self, failure: Failure) -> Option<ResolveError> {
         let now = Instant::now();
         self.phase = Phase::Wait(self.pace.after(&failure, now));
-        if !failure.gone {
+        self.failures += 1;
+        if failure.kind == ResolveErrorKind::Refused || self.failures.is_multiple_of(FAILURES_TO_RENEW) {
             self.api = None;
         }
         let repairable = self.trust == Trust::Fresh || (failure.gone && self.trust == Trust::None);
@@ -260,7 +282,7 @@ impl KubernetesStream {
         let outcome = match known.is_empty() {
             true => Outcome::Absent(self.absent()),
             false => {
-                let merged = self.merge.merge(known.slices());
+                let merged = self.merge.merge(known.slices(), &self.nodes);
                 self.complain(&merged);
                 self.outcome(merged)
             }

@@ -56,7 +56,7 @@ fn all_slices_count_and_repetitions_collapse() {
         slice("b", "IPv4", vec![pod("p2", "10.0.0.2"), pod("p3", "10.0.0.3")], vec![port("grpc", 50051), port("http", 80)]),
         slice("empty", "IPv4", vec![], vec![]),
     ];
-    let merged = named("grpc").merge(slices.iter());
+    let merged = named("grpc").merge(slices.iter(), &Nodes::default());
     let healthy = RegistryHealth::Healthy;
     assert_eq!(texts(&merged), map([("10.0.0.1:50051", healthy), ("10.0.0.2:50051", healthy), ("10.0.0.3:50051", healthy)]));
     assert_eq!((merged.no_port, merged.note, merged.complaints.len()), (None, None, 0));
@@ -82,7 +82,7 @@ fn conditions_are_health_and_absent_ones_are_not_false() {
         ("10.0.0.5:1", RegistryHealth::Draining),
         ("10.0.0.6:1", RegistryHealth::Draining),
     ]);
-    assert_eq!(texts(&named("grpc").merge(all.iter())), expected);
+    assert_eq!(texts(&named("grpc").merge(all.iter(), &Nodes::default())), expected);
 }
 
 #[test]
@@ -95,10 +95,13 @@ fn who_ends_but_serves_is_the_last_resort() {
     ];
     let all = [slice("a", "IPv4", endpoints, vec![port("grpc", 1)])];
     let rest = [("10.0.0.2:1", RegistryHealth::Draining), ("10.0.0.3:1", RegistryHealth::Unhealthy)];
-    let merged = named("grpc").merge(all.iter());
+    let merged = named("grpc").merge(all.iter(), &Nodes::default());
     assert_eq!(texts(&merged), map([("10.0.0.1:1", RegistryHealth::Degraded), rest[0], rest[1]]));
     let without = Merge { terminating_fallback: false, ..named("grpc") };
-    assert_eq!(texts(&without.merge(all.iter())), map([("10.0.0.1:1", RegistryHealth::Draining), rest[0], rest[1]]));
+    assert_eq!(
+        texts(&without.merge(all.iter(), &Nodes::default())),
+        map([("10.0.0.1:1", RegistryHealth::Draining), rest[0], rest[1]])
+    );
 }
 
 #[test]
@@ -107,7 +110,7 @@ fn both_addresses_of_a_pod_are_one_endpoint() {
         slice("v6", "IPv6", vec![pod("p1", "fd00::1"), pod("p2", "fd00::2")], vec![port("grpc", 1)]),
         slice("v4", "IPv4", vec![pod("p1", "10.0.0.1"), pod("p3", "10.0.0.3")], vec![port("grpc", 1)]),
     ];
-    let merged = named("grpc").merge(slices.iter());
+    let merged = named("grpc").merge(slices.iter(), &Nodes::default());
     let keys: Vec<_> = texts(&merged).into_keys().collect();
     assert_eq!(keys, ["10.0.0.1:1,[fd00::1]:1", "10.0.0.3:1", "[fd00::2]:1"]);
     let pair = merged.endpoints.iter().find(|endpoint| endpoint.addresses().len() == 2).unwrap();
@@ -118,10 +121,10 @@ fn both_addresses_of_a_pod_are_one_endpoint() {
 #[test]
 fn one_reference_for_many_addresses_is_no_pair() {
     let endpoints = vec![pod("gateway", "10.0.0.1"), pod("gateway", "10.0.0.2")];
-    let merged = named("grpc").merge([slice("a", "IPv4", endpoints, vec![port("grpc", 1)])].iter());
+    let merged = named("grpc").merge([slice("a", "IPv4", endpoints, vec![port("grpc", 1)])].iter(), &Nodes::default());
     assert_eq!(merged.endpoints.len(), 2);
     let nobodys = KubeEndpoint { addresses: vec!["10.0.0.9".into(), "10.0.0.8".into()], ..Default::default() };
-    let merged = named("grpc").merge([slice("a", "IPv4", vec![nobodys], vec![port("grpc", 1)])].iter());
+    let merged = named("grpc").merge([slice("a", "IPv4", vec![nobodys], vec![port("grpc", 1)])].iter(), &Nodes::default());
     assert_eq!(texts(&merged).into_keys().collect::<Vec<_>>(), ["10.0.0.9:1"], "only the first address means anything");
 }
 
@@ -133,7 +136,7 @@ fn while_a_pod_moves_between_slices_the_better_news_counts() {
         slice("b", "IPv4", vec![with(pod("p1", "10.0.0.1"), yes, yes, no)], vec![port("grpc", 1)]),
         slice("c", "IPv4", vec![with(pod("p1", "10.0.0.1"), no, yes, yes)], vec![port("grpc", 1)]),
     ];
-    assert_eq!(texts(&named("grpc").merge(slices.iter())), map([("10.0.0.1:1", RegistryHealth::Healthy)]));
+    assert_eq!(texts(&named("grpc").merge(slices.iter(), &Nodes::default())), map([("10.0.0.1:1", RegistryHealth::Healthy)]));
 }
 
 #[test]
@@ -142,42 +145,43 @@ fn ports_belong_to_their_slice() {
         slice("old", "IPv4", vec![pod("p1", "10.0.0.1")], vec![port("grpc", 1), port("web", 80)]),
         slice("new", "IPv4", vec![pod("p2", "10.0.0.2")], vec![port("grpc", 2)]),
     ];
-    let keys = |merge: Merge| texts(&merge.merge(slices.iter())).into_keys().collect::<Vec<_>>();
+    let keys = |merge: Merge| texts(&merge.merge(slices.iter(), &Nodes::default())).into_keys().collect::<Vec<_>>();
     assert_eq!(keys(named("grpc")), ["10.0.0.1:1", "10.0.0.2:2"]);
     assert_eq!(keys(named("web")), ["10.0.0.1:80"]);
     assert_eq!(keys(merge_with(PortChoice::Any)), ["10.0.0.1:1", "10.0.0.2:2"], "the only one, or grpc");
     assert_eq!(keys(merge_with(PortChoice::Number(9))), ["10.0.0.1:9", "10.0.0.2:9"]);
-    let note = merge_with(PortChoice::Number(9)).merge(slices.iter()).note.unwrap();
+    let note = merge_with(PortChoice::Number(9)).merge(slices.iter(), &Nodes::default()).note.unwrap();
     assert!(note.contains("port 9 is none"), "{note}");
-    assert_eq!(merge_with(PortChoice::Number(80)).merge(slices.iter()).note, None);
+    assert_eq!(merge_with(PortChoice::Number(80)).merge(slices.iter(), &Nodes::default()).note, None);
 }
 
 #[test]
 fn a_missing_port_is_said_with_those_there_are() {
     let udp = EndpointPort { protocol: Some("UDP".into()), ..port("grpc", 53) };
     let slices = [slice("a", "IPv4", vec![pod("p", "10.0.0.1")], vec![port("http", 80), port("admin", 81), udp])];
-    let merged = named("grpc").merge(slices.iter());
+    let merged = named("grpc").merge(slices.iter(), &Nodes::default());
     assert_eq!(merged.endpoints, []);
     let reason = merged.no_port.unwrap();
     assert!(reason.contains("no TCP port is named \"grpc\"") && reason.contains("\"http\" (80)"), "{reason}");
-    assert!(merge_with(PortChoice::Any).merge(slices.iter()).no_port.unwrap().contains("must name a port"));
+    assert!(merge_with(PortChoice::Any).merge(slices.iter(), &Nodes::default()).no_port.unwrap().contains("must name a port"));
     let scaled_to_nothing = [slice("a", "IPv4", vec![], vec![])];
-    assert_eq!(named("grpc").merge(scaled_to_nothing.iter()), Merged::default());
+    assert_eq!(named("grpc").merge(scaled_to_nothing.iter(), &Nodes::default()), Merged::default());
 }
 
 #[test]
 fn odd_numbers_and_addresses_are_left_out() {
     for number in [0, -1, 65536] {
         let slices = [slice("a", "IPv4", vec![pod("p", "10.0.0.1")], vec![port("grpc", number)])];
-        assert!(named("grpc").merge(slices.iter()).no_port.is_some(), "{number}");
+        assert!(named("grpc").merge(slices.iter(), &Nodes::default()).no_port.is_some(), "{number}");
     }
     let endpoints = vec![pod("v6", "fd00::1"), pod("text", "nonsense"), pod("any", "0.0.0.0"), pod("good", "10.0.0.1")];
-    let merged = named("grpc").merge([slice("a", "IPv4", endpoints, vec![port("grpc", 1)])].iter());
+    let merged = named("grpc").merge([slice("a", "IPv4", endpoints, vec![port("grpc", 1)])].iter(), &Nodes::default());
     assert_eq!((merged.endpoints.len(), merged.complaints.len()), (1, 3));
     let names = vec![pod("p", "a.internal"), pod("q", "bad name")];
-    let merged = named("grpc").merge([slice("a", "FQDN", names, vec![port("grpc", 1)])].iter());
+    let merged = named("grpc").merge([slice("a", "FQDN", names, vec![port("grpc", 1)])].iter(), &Nodes::default());
     assert_eq!(texts(&merged).into_keys().collect::<Vec<_>>(), ["a.internal:1"]);
-    let merged = named("grpc").merge([slice("a", "Quantum", vec![pod("p", "10.0.0.1")], vec![port("grpc", 1)])].iter());
+    let merged =
+        named("grpc").merge([slice("a", "Quantum", vec![pod("p", "10.0.0.1")], vec![port("grpc", 1)])].iter(), &Nodes::default());
     assert_eq!((merged.endpoints.len(), merged.complaints.len()), (0, 1));
 }
 
@@ -202,7 +206,7 @@ fn what_is_known_of_an_endpoint_is_kept() {
     };
     let ports = Some(vec![EndpointPort { app_protocol: Some("kubernetes.io/h2c".into()), ..port("grpc", 1) }]);
     let all = [read(&EndpointSlice { metadata, address_type: "IPv4".into(), endpoints: Some(vec![endpoint]), ports })];
-    let merged = named("grpc").merge(all.iter());
+    let merged = named("grpc").merge(all.iter(), &Nodes::default());
     let attributes = &merged.endpoints[0].attributes;
     assert_eq!((attributes.weight, attributes.id.as_deref()), (7, Some("orders-0")));
     assert_eq!(attributes.locality, Locality::new("eu", "eu-1", ""));
@@ -234,7 +238,7 @@ proptest! {
     #[test]
     fn nothing_is_lost_and_nothing_is_invented(slices in any_slices(), seed in any::<u64>()) {
         let merge = Merge { seed, ..named("grpc") };
-        let merged = merge.merge(slices.iter());
+        let merged = merge.merge(slices.iter(), &Nodes::default());
         let mut listed = BTreeSet::new();
         for slice in &slices {
             let number = slice.ports.as_ref().unwrap()[0].port.unwrap();
@@ -250,6 +254,6 @@ proptest! {
         }
         found.sort_unstable();
         prop_assert_eq!(found, listed.into_iter().collect::<Vec<_>>(), "each address in exactly one endpoint");
-        prop_assert_eq!(texts(&merge.merge(slices.iter().rev())), texts(&merged), "the order of slices does not matter");
+        prop_assert_eq!(texts(&merge.merge(slices.iter().rev(), &Nodes::default())), texts(&merged), "the order of slices does not matter");
     }
 }

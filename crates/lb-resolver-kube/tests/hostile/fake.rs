@@ -36,6 +36,8 @@ enum Manner {
     /// A byte each 100 ms.
     Drip(Vec<u8>),
     Silent,
+    /// A list is answered with this, a watch begins and says nothing.
+    SilentWatch(Vec<u8>),
 }
 
 /// Ends with the handle.
@@ -67,6 +69,10 @@ impl Fake {
 
     pub(crate) async fn drip(answer: Vec<u8>) -> Self {
         Self::with(Manner::Drip(answer)).await
+    }
+
+    pub(crate) async fn silent_watch(list: Vec<u8>) -> Self {
+        Self::with(Manner::SilentWatch(list)).await
     }
 
     pub(crate) async fn silent() -> Self {
@@ -136,7 +142,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared, manner: &Manner) -> std::
     shared.requests.lock().unwrap().push(line.clone());
     match manner {
         Manner::Whole(answer) => stream.write_all(&answer(&line)).await?,
-        Manner::EndlessWatch(list) if !line.contains("watch=true") => stream.write_all(list).await?,
+        Manner::EndlessWatch(list) | Manner::SilentWatch(list) if !line.contains("watch=true") => stream.write_all(list).await?,
         Manner::EndlessWatch(_) => endless(&mut stream, b"{\"type\":\"", shared).await?,
         Manner::Endless(beginning) => endless(&mut stream, beginning, shared).await?,
         Manner::Drip(answer) => {
@@ -144,6 +150,10 @@ async fn serve(mut stream: TcpStream, shared: &Shared, manner: &Manner) -> std::
                 stream.write_u8(*byte).await?;
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
+        }
+        Manner::SilentWatch(_) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n").await?;
+            while stream.read(&mut [0; 64]).await? > 0 {}
         }
         Manner::Silent => while stream.read(&mut [0; 64]).await? > 0 {},
     }

@@ -180,6 +180,24 @@ async fn a_line_without_end_is_bounded() {
 }
 
 #[tokio::test]
+async fn who_asks_for_a_fresh_look_gets_one_if_the_watch_is_silent() {
+    let fake = Fake::silent_watch(ok(GOOD)).await;
+    let target = Target::parse("k8s:///orders.shop:grpc", &|scheme| scheme == "k8s").unwrap();
+    let (trigger, again) = Trigger::pair();
+    let mut stream = KubernetesResolver::with_config(config(&fake)).resolve(&target, again);
+    assert_eq!(next(&mut stream).await.unwrap(), 1);
+    let mut wait = async |millis| {
+        trigger.fire();
+        assert!(tokio::time::timeout(Duration::from_millis(millis), stream.next()).await.is_err());
+        fake.requests().len()
+    };
+    assert_eq!(wait(300).await, 2, "a list and a watch");
+    assert_eq!(wait(300).await, 2, "not yet silent");
+    assert_eq!(wait(5000).await, 2);
+    assert_eq!(wait(300).await, 3, "another watch");
+}
+
+#[tokio::test]
 async fn dropped_it_stops_in_the_middle_of_a_request() {
     let fake = Fake::silent().await;
     let mut stream = resolve(config(&fake).with_timeout(Duration::from_secs(60)).unwrap());

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Patch, PatchParams};
-use lb_core::{RegistryHealth, ResolveErrorKind};
+use lb_core::{Locality, RegistryHealth, ResolveErrorKind};
+use lb_testkit::services::KubeUser;
 
-use crate::world::{World, key, pod, pods, slice, slice_of, with_conditions};
+use crate::world::{Seen, World, key, pod, pods, slice, slice_of, with_conditions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -111,4 +112,30 @@ async fn both_families_of_a_pod_come_together() {
     world.create(&EndpointSlice { address_type: "IPv6".to_owned(), ..slice("v6", vec![v6]) }).await;
     seen.until("one endpoint of two addresses", |state| state.keys() == ["10.0.0.2:50051,[fd00::1]:50051"]).await;
     assert!(seen.now().updates <= 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_say_where_endpoints_are_if_asked_for() {
+    let Some(world) = World::start().await else { return };
+    world.create_node("n1", "eu", "eu-1").await;
+    let mut somewhere = pods([1, 2, 3]);
+    somewhere[0].node_name = Some("n1".to_owned());
+    somewhere[1].node_name = Some("n1".to_owned());
+    somewhere[1].zone = Some("eu-2".to_owned());
+    somewhere[2].node_name = Some("gone".to_owned());
+    world.create(&slice("a", somewhere)).await;
+    let place = |state: &crate::world::State, number| state.places[&key(number)].clone();
+    let mut asked = Seen::watch(world.config(KubeUser::Reader).with_node_topology(true));
+    asked.until("all", |state| state.is([1, 2, 3])).await;
+    assert_eq!(place(&asked.now(), 1), Locality::new("eu", "eu-1", ""));
+    assert_eq!(place(&asked.now(), 2), Locality::new("eu", "eu-2", ""), "what the slice says is nearer");
+    assert_eq!(place(&asked.now(), 3), Locality::default());
+    // Without the right, and without asking.
+    for config in [world.config(KubeUser::NoGet).with_node_topology(true), world.config(KubeUser::Reader)] {
+        let mut without = Seen::watch(config);
+        without.until("all the same", |state| state.is([1, 2, 3])).await;
+        assert_eq!(place(&without.now(), 1), Locality::default());
+        assert_eq!(place(&without.now(), 2), Locality::new("", "eu-2", ""));
+        assert_eq!(without.now().errors, []);
+    }
 }

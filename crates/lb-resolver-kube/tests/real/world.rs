@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use lb_core::{RegistryHealth, ResolveErrorKind, Resolver, Target, Trigger};
+use lb_core::{Locality, RegistryHealth, ResolveErrorKind, Resolver, Target, Trigger};
 use lb_resolver_kube::{KubernetesConfig, KubernetesResolver};
 use lb_testkit::services::{self, KubeApi, KubeUser};
 use tokio::sync::watch;
@@ -52,6 +52,15 @@ impl World {
     /// Watches the service `orders` as a reader.
     pub(crate) fn watch(&self) -> Seen {
         Seen::watch(self.config(KubeUser::Reader))
+    }
+
+    /// Makes a node in a region and a zone.
+    pub(crate) async fn create_node(&self, name: &str, region: &str, zone: &str) {
+        let labels = [("topology.kubernetes.io/region", region), ("topology.kubernetes.io/zone", zone)];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let metadata = ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
+        let nodes: Api<Node> = Api::all(self.slices.clone().into_client());
+        nodes.create(&PostParams::default(), &Node { metadata, ..Node::default() }).await.unwrap();
     }
 
     pub(crate) async fn create(&self, slice: &EndpointSlice) {
@@ -108,6 +117,7 @@ pub(crate) fn with_conditions(endpoint: Endpoint, ready: bool, serving: bool, te
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     pub(crate) set: BTreeMap<String, RegistryHealth>,
+    pub(crate) places: BTreeMap<String, Locality>,
     pub(crate) updates: usize,
     pub(crate) errors: Vec<(ResolveErrorKind, String)>,
 }
@@ -153,6 +163,9 @@ impl Seen {
                     Ok(update) => {
                         let health = |endpoint: &lb_core::Endpoint| (endpoint.key().to_string(), endpoint.attributes.health);
                         state.set = update.endpoints.iter().map(health).collect();
+                        let place =
+                            |endpoint: &lb_core::Endpoint| (endpoint.key().to_string(), endpoint.attributes.locality.clone());
+                        state.places = update.endpoints.iter().map(place).collect();
                         state.updates += 1;
                     }
                     Err(error) => state.errors.push((error.kind(), error.to_string())),

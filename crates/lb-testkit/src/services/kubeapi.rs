@@ -28,6 +28,8 @@ pub enum KubeUser {
     Denied,
     /// May list, but not watch: 403 for that.
     NoWatch,
+    /// May list and watch, but not get single objects: 403 for that.
+    NoGet,
     /// Is not known: 401.
     Unknown,
 }
@@ -41,6 +43,7 @@ impl KubeUser {
             Self::Reader => "reader-token",
             Self::Denied => "denied-token",
             Self::NoWatch => "no-watch-token",
+            Self::NoGet => "no-get-token",
             Self::Unknown => "unknown-token",
         }
     }

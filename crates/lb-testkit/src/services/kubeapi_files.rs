@@ -8,11 +8,12 @@ use std::process::Command;
 use std::{fs, io};
 
 /// Token, user and group of everybody the server knows; the group says what is refused (see `xtask/kubeapi/access.go`).
-const TOKENS: [(&str, &str, &str); 4] = [
+const TOKENS: [(&str, &str, &str); 5] = [
     ("admin-token", "admin", "system:masters"),
     ("reader-token", "reader", "readonly"),
     ("denied-token", "denied", "denied"),
     ("no-watch-token", "no-watch", "no-watch"),
+    ("no-get-token", "no-get", "no-get"),
 ];
 
 /// Writes the file of tokens into `dir`, which must exist.
