@@ -55,6 +55,16 @@ pub mod resolver {
     pub use lb_resolver_static::{FileResolver, ManualHandle, ManualResolver, StaticResolver};
 }
 
+/// For servers: being found by the clients of a registry. Each registers on start, keeps itself registered, and is taken out on
+/// `shutdown` and, as far as the runtime still turns, on drop.
+#[cfg(any(feature = "consul", feature = "etcd"))]
+pub mod register {
+    #[cfg(feature = "consul")]
+    pub use lb_resolver_consul::{ConsulCheck, ConsulRegistration, ConsulService, RegistrationError};
+    #[cfg(feature = "etcd")]
+    pub use lb_resolver_etcd::{EtcdRegisterError, EtcdRegistrar, EtcdRegistration, RegistrationState};
+}
+
 /// The code of the front page, compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
