@@ -19,13 +19,14 @@ impl Known {
         Self { slices: BTreeMap::new(), bytes: 0, most }
     }
 
-    /// Adds a slice of that many bytes, in place of the one of the same name.
+    /// Adds a slice of that many bytes, in place of the one of the same name. If there is no room nothing changes.
     pub(crate) fn put(&mut self, slice: Slice, bytes: usize) -> Result<(), Failure> {
-        self.remove(&slice.metadata.name);
-        if self.bytes + bytes > self.most {
+        let before = self.slices.get(&slice.metadata.name).map_or(0, |(_, bytes)| *bytes);
+        let all = self.bytes - before + bytes;
+        if all > self.most {
             return Err(too_much(self.most));
         }
-        self.bytes += bytes;
+        self.bytes = all;
         self.slices.insert(slice.metadata.name.clone(), (slice, bytes));
         Ok(())
     }
@@ -67,6 +68,8 @@ mod tests {
         known.put(slice("b"), 5).unwrap();
         known.put(slice("b"), 4).unwrap();
         assert!(known.put(slice("c"), 2).unwrap_err().message.contains("larger than 10 bytes"));
+        assert!(known.put(slice("b"), 6).is_err());
+        assert_eq!(known.slices().count(), 2, "what there is stays");
         known.remove("a");
         known.remove("a");
         known.put(slice("c"), 6).unwrap();

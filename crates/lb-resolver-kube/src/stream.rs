@@ -213,7 +213,10 @@ impl KubernetesStream {
                 }
                 change = watch.next() => match change.and_then(|change| self.apply(change)) {
                     Ok(true) => settled = settled.or_else(|| Some(Instant::now() + self.config.settle)),
-                    Ok(false) => break Ok(()),
+                    Ok(false) => {
+                        watch.heard = Instant::now();
+                        break Ok(());
+                    }
                     Err(failure) => break Err(failure),
                 },
                 () = self.again.fired(), if settled.is_none() => if watch.heard.elapsed() >= SILENCE {
