@@ -62,7 +62,7 @@ impl Watch {
             Message::Added(slice) | Message::Modified(slice) => (slice, true),
             Message::Deleted(slice) => (slice, false),
             Message::Bookmark(bookmark) => {
-                self.version = bookmark.metadata.resource_version;
+                self.advance(bookmark.metadata.resource_version)?;
                 return Ok(None);
             }
             Message::Error(status) => return Err(ended(&status)),
@@ -70,8 +70,20 @@ impl Watch {
         let Some(version) = slice.metadata.resource_version.clone().filter(|version| !version.is_empty()) else {
             return Err(Failure::malformed(format!("slice {:?} has no resource version", slice.metadata.name)));
         };
-        self.version = version;
+        self.advance(version)?;
         Ok(Some(if there { Change::Put(slice, line.len()) } else { Change::Removed(slice.metadata.name) }))
+    }
+
+    /// Versions only grow. If one does not, the server lost its data or is another one, and would not tell what it has that is older than
+    /// what we know.
+    fn advance(&mut self, version: String) -> Result<(), Failure> {
+        if let (Ok(before), Ok(now)) = (self.version.parse::<u64>(), version.parse::<u64>())
+            && now < before
+        {
+            return Err(Failure::gone(format!("the server's history went back from {before} to {now}")));
+        }
+        self.version = version;
+        Ok(())
     }
 }
 
@@ -105,6 +117,16 @@ mod tests {
         assert_eq!(watch.version, "7");
         assert!(matches!(watch.next().await, Ok(None)));
         assert_eq!(watch.version, "9");
+    }
+
+    #[tokio::test]
+    async fn a_history_that_goes_back_is_another_one() {
+        let text =
+            [&*line("ADDED", "a", "5"), "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"4\"}}}\n"].concat();
+        let mut watch = watch(&text);
+        assert!(watch.next().await.unwrap().is_some());
+        let failure = watch.next().await.unwrap_err();
+        assert!(failure.gone && failure.message.contains("from 5 to 4"), "{failure:?}");
     }
 
     #[tokio::test]
