@@ -5,6 +5,9 @@
 //! Every round measures every client once, in turn, so that what disturbs the machine disturbs all of them; what counts is the median
 //! over rounds of the ratio to `balance_list` in the same round. The servers run in another process. Client CPU is what the kernel
 //! charged this process per call, the steadiest figure of all.
+//!
+//! `cargo bench --bench e2e -- --count CLIENT CALLS CONCURRENCY` makes that many calls with one client (0 is `balance_list`, 2 is ours)
+//! and ends. Under `valgrind --tool=callgrind` the difference of two such runs is instructions per call, which no neighbour disturbs.
 
 mod client;
 mod measure;
@@ -36,6 +39,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if arguments.first().is_some_and(|first| first == server::SERVE) {
         return server::serve();
     }
+    if let [flag, client, calls, concurrency] = &arguments[..]
+        && flag == "--count"
+    {
+        return count(client.parse()?, calls.parse()?, concurrency.parse()?);
+    }
     let options = Options::parse(&arguments)?;
     let mut report = Report::default();
     for server in &options.servers {
@@ -51,6 +59,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     print!("{report}");
     Ok(())
+}
+
+/// A number of calls by one client on one thread.
+fn count(client: usize, calls: usize, concurrency: usize) -> Result<(), Box<dyn Error>> {
+    let servers = Servers::spawn(ServerKind::Light)?;
+    let kind = *Kind::ALL.get(client).ok_or("there is no such client")?;
+    Placement::Split.runtime()?.block_on(async {
+        let client = client::connect(kind, &servers).await?;
+        measure::repeat(&client, concurrency, calls / concurrency).await
+    })
 }
 
 /// Measures every client in every round.

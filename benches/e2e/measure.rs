@@ -52,6 +52,25 @@ pub(crate) async fn measure(client: &Client, concurrency: usize, time: Duration)
     })
 }
 
+/// `concurrency` tasks with `calls` calls each.
+pub(crate) async fn repeat(client: &Client, concurrency: usize, calls: usize) -> Result<(), Box<dyn Error>> {
+    let payload = Bytes::from_static(&[7; 100]);
+    let mut tasks = Vec::new();
+    for _ in 0..concurrency {
+        let (mut client, payload) = (client.clone(), payload.clone());
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..calls {
+                client.call(&payload).await?;
+            }
+            Ok::<_, tonic::Status>(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
+
 /// CPU time of all threads of this process, in nanoseconds as the scheduler counts them.
 fn cpu_time() -> Result<Duration, Box<dyn Error>> {
     let mut total = 0;

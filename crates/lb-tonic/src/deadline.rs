@@ -5,15 +5,14 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
-/// The header that tells a server how long it has.
-pub(crate) const HEADER: &str = "grpc-timeout";
+use crate::header;
 
 /// The most digits the header may have.
 const MAX_DIGITS: usize = 8;
 
 /// The timeout in a call's headers; `None` if there is none or it cannot be read (servers ignore such a header too).
 pub(crate) fn header_timeout(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get(HEADER)?.as_bytes())
+    parse(headers.get(&header::TIMEOUT)?.as_bytes())
 }
 
 fn parse(value: &[u8]) -> Option<Duration> {
@@ -38,7 +37,7 @@ pub(crate) fn set_remaining(headers: &mut HeaderMap, deadline: Instant, now: Ins
     let mut value = format_timeout(deadline.saturating_duration_since(now));
     // A different value on every call must not push useful entries out of the peer's header table.
     value.set_sensitive(true);
-    headers.insert(HEADER, value);
+    headers.insert(&header::TIMEOUT, value);
 }
 
 /// The finest unit that holds the duration in eight digits, rounded up so that the server never gives up first.

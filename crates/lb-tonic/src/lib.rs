@@ -21,6 +21,7 @@ mod driver;
 mod endpoints;
 mod error;
 mod events;
+mod header;
 mod options;
 mod picked;
 mod policy_choice;

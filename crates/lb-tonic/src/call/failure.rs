@@ -4,6 +4,7 @@ use http::Response;
 use tonic::Code;
 
 use crate::error::CallError;
+use crate::header;
 use crate::snapshot::Connected;
 use crate::transport::{AttemptError, AttemptErrorKind};
 
@@ -28,7 +29,7 @@ pub(crate) fn http_failure<B>(connected: &Connected, response: &Response<B>) -> 
         429 | 502 | 503 | 504 => Code::Unavailable,
         _ => Code::Unknown,
     };
-    if response.headers().contains_key("grpc-status") {
+    if response.headers().contains_key(&header::STATUS) {
         return None;
     }
     let endpoint = connected.endpoint.key().clone();

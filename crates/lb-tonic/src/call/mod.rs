@@ -35,6 +35,7 @@ use tonic::{Code, Status};
 
 use crate::deadline;
 use crate::error::{CallError, WaitingFor};
+use crate::header;
 use crate::picked::PickedEndpoint;
 use crate::shared::Handle;
 use crate::transport::{AnyBody, AttemptError, AttemptErrorKind, AttemptFuture};
@@ -164,7 +165,7 @@ impl Call {
             return false;
         }
         let code = match result {
-            Ok(response) => response.headers().get("grpc-status").map(|code| Code::from_bytes(code.as_bytes())),
+            Ok(response) => response.headers().get(&header::STATUS).map(|code| Code::from_bytes(code.as_bytes())),
             Err(error) => match error.kind {
                 AttemptErrorKind::Failed(code) => Some(Code::from_i32(code)),
                 _ => None,

@@ -12,6 +12,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use crate::error::{CallError, WaitingFor};
+use crate::header;
 use crate::transport::{AnyBody, AttemptError, AttemptErrorKind};
 
 use super::failure;
@@ -96,7 +97,7 @@ impl Default for ResponseBody {
 
 /// How a call ended, by the `grpc-status` in headers or trailers.
 fn outcome(headers: &HeaderMap) -> Option<Outcome> {
-    let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
+    let code = Code::from_bytes(headers.get(&header::STATUS)?.as_bytes());
     Some(if code == Code::Ok { Outcome::Success } else { Outcome::Failure })
 }
 

@@ -8,6 +8,8 @@ use std::cell::RefCell;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::header;
+
 /// Lists per thread; more calls than that at once on one thread allocate.
 const MAX_LISTS: usize = 256;
 
@@ -28,7 +30,7 @@ impl Retained {
     /// Keeps these, but for the timeout, which is another one by the time they are sent again.
     pub(super) fn new(headers: &HeaderMap) -> Self {
         let mut list = LISTS.with(|lists| lists.try_borrow_mut().ok().and_then(|mut lists| lists.pop())).unwrap_or_default();
-        let kept = headers.iter().filter(|(name, _)| *name != crate::deadline::HEADER);
+        let kept = headers.iter().filter(|(name, _)| *name != header::TIMEOUT);
         list.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
         Self(list)
     }

@@ -1,6 +1,6 @@
 //! What every request on a connection has in common: scheme, authority and user agent.
 
-use http::header::USER_AGENT;
+use http::header::{Entry, USER_AGENT};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, Version};
@@ -24,11 +24,15 @@ impl Origin {
         full.authority = Some(uri.authority.unwrap_or_else(|| self.authority.clone()));
         full.path_and_query = Some(uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")));
         *head.uri_mut() = Uri::from_parts(full).expect("scheme, authority and path are all there");
-        let agent = match head.headers().get(USER_AGENT) {
-            None => self.user_agent.clone(),
-            Some(theirs) => append(theirs, &self.user_agent),
-        };
-        head.headers_mut().insert(USER_AGENT, agent);
+        match head.headers_mut().entry(USER_AGENT) {
+            Entry::Vacant(none) => {
+                none.insert(self.user_agent.clone());
+            }
+            Entry::Occupied(mut theirs) => {
+                let both = append(theirs.get(), &self.user_agent);
+                theirs.insert(both);
+            }
+        }
         head
     }
 }
