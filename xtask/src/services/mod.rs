@@ -10,11 +10,11 @@ mod consul_files;
 mod etcd_files;
 mod fetch;
 mod hand;
+#[path = "../../../crates/lb-testkit/src/services/knot_files.rs"]
+mod knot_files;
 mod kubeapi;
 #[path = "../../../crates/lb-testkit/src/services/kubeapi_files.rs"]
 mod kubeapi_files;
-#[path = "../../../crates/lb-testkit/src/services/knot_files.rs"]
-mod knot_files;
 #[path = "../../../crates/lb-testkit/src/services/process.rs"]
 mod process;
 
