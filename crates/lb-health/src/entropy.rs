@@ -4,31 +4,25 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The increment and the mix of SplitMix64: from any seed, every 64-bit number once per period.
-const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+use lb_core::Entropy;
 
-/// Random numbers from a seed.
+/// Random numbers from a seed, and durations spread by them.
 #[derive(Debug)]
-pub(crate) struct Entropy(u64);
+pub(crate) struct Spread(Entropy);
 
-impl Entropy {
+impl Spread {
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(GAMMA);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     /// Another sequence, for somebody else.
     pub(crate) fn fork(&mut self) -> Self {
-        Self(self.next())
+        Self(Entropy::from_seed(self.next()))
     }
 
     /// The duration spread evenly over ± `share` of it.
     pub(crate) fn spread(&mut self, duration: Duration, share: f64) -> Duration {
-        // 53 bits fill the mantissa: uniform in [0, 1).
-        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        let uniform = self.0.fraction();
         duration.mul_f64(1.0 - share + 2.0 * share * uniform)
     }
 }
@@ -43,10 +37,10 @@ impl Seeds {
         Self::from(RandomState::new().hash_one(0))
     }
 
-    pub(crate) fn entropy(&self) -> Entropy {
+    pub(crate) fn entropy(&self) -> Spread {
         // Sequences that start far apart do not meet in any watch's life: steps are small against 2^64, mixed starts are not.
         let start = self.0.fetch_add(1, Ordering::Relaxed);
-        Entropy(Entropy(start).next())
+        Spread(Entropy::from_seed(Entropy::mix(start)))
     }
 }
 

@@ -6,7 +6,7 @@ use lb_core::{ServingStatus, Triggered};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::PollConfig;
-use crate::entropy::Entropy;
+use crate::entropy::Spread;
 
 /// One check: passed, or why not.
 pub(crate) type Verdict = Result<(), Arc<str>>;
@@ -15,7 +15,7 @@ pub(crate) type Verdict = Result<(), Arc<str>>;
 #[derive(Debug)]
 pub(crate) struct Poller {
     config: PollConfig,
-    entropy: Entropy,
+    entropy: Spread,
     /// When the next check is due; `None` is now.
     due: Option<Instant>,
     status: ServingStatus,
@@ -24,7 +24,7 @@ pub(crate) struct Poller {
 }
 
 impl Poller {
-    pub(crate) fn new(config: PollConfig, entropy: Entropy) -> Self {
+    pub(crate) fn new(config: PollConfig, entropy: Spread) -> Self {
         Self { config, entropy, due: None, status: ServingStatus::Unknown, against: 0 }
     }
 

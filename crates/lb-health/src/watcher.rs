@@ -27,7 +27,7 @@ use tonic_health::pb::HealthCheckResponse;
 
 use crate::ask::{Ask, failure, verdict};
 use crate::config::{HealthConfig, HealthMode};
-use crate::entropy::Entropy;
+use crate::entropy::Spread;
 use crate::poll::{Poller, Verdict};
 
 enum Phase {
@@ -45,7 +45,7 @@ pub(crate) struct Watcher {
     config: HealthConfig,
     endpoint: Arc<Endpoint>,
     check_now: Triggered,
-    entropy: Entropy,
+    entropy: Spread,
     poller: Poller,
     backoff: Backoff,
     phase: Phase,
@@ -65,7 +65,7 @@ impl Watcher {
         endpoint: Arc<Endpoint>,
         check_now: Triggered,
         config: HealthConfig,
-        mut entropy: Entropy,
+        mut entropy: Spread,
     ) -> Self {
         let phase = match config.mode {
             HealthMode::Watch => Phase::Open,

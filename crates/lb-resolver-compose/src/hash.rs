@@ -3,6 +3,8 @@
 //! FNV-1a over the bytes, then the finaliser of SplitMix64, because FNV alone leaves the high bits of short texts too alike to rank by. It
 //! tells damage from health and spreads names; it is no defence against somebody who chooses the bytes.
 
+use lb_core::Entropy;
+
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0100_0000_01b3;
 
@@ -15,13 +17,7 @@ pub(crate) fn hash(parts: &[&[u8]]) -> u64 {
         }
         state = (state ^ part.len() as u64).wrapping_mul(PRIME);
     }
-    mix(state)
-}
-
-fn mix(mut z: u64) -> u64 {
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    Entropy::mix(state)
 }
 
 #[cfg(test)]

@@ -13,12 +13,13 @@ use tokio::time::Instant;
 
 use crate::client::Ask;
 use crate::client::Client;
-use crate::entropy::Entropy;
+use crate::entropy;
 use crate::failure::Failure;
 use crate::registration::RegistrationError;
 use crate::service::ConsulService;
 use crate::service::Kind;
 use crate::setup::Setup;
+use lb_core::Entropy;
 
 /// How often an agent that checks by itself is asked whether it still knows the server: an agent that lost its data is repaired
 /// this soon.
@@ -47,7 +48,7 @@ impl Keeper {
         Self {
             client: Client::new(setup.clone(), setup.agents()[0].clone()),
             backoff: Backoff::new(setup.config().backoff),
-            entropy: Entropy::new(setup.config().seed),
+            entropy: entropy::seeded(setup.config().seed),
             setup,
             service,
             agent: 0,

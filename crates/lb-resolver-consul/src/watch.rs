@@ -22,7 +22,7 @@ use tracing::Instrument;
 use crate::client::Answer;
 use crate::client::Ask;
 use crate::client::Client;
-use crate::entropy::Entropy;
+use crate::entropy;
 use crate::failure::Failure;
 use crate::model;
 use crate::permission;
@@ -32,6 +32,7 @@ use crate::reply;
 use crate::setup::Setup;
 use crate::state::Complaints;
 use crate::state::State;
+use lb_core::Entropy;
 
 /// A channel that asks for a fresh look is given one at most this often: Consul tells of changes by itself, so what a fresh look
 /// finds is a connection to an agent that is dead without having said so.
@@ -79,7 +80,7 @@ enum Asked {
 
 impl Watch {
     pub(crate) fn new(setup: &Setup, question: Question, again: ResolveNow) -> Self {
-        let mut entropy = Entropy::new(setup.config().seed);
+        let mut entropy = entropy::seeded(setup.config().seed);
         // Where there are several agents, clients spread over them.
         let agent = (entropy.draw() % question.agents.len() as u64) as usize;
         Self {

@@ -10,7 +10,7 @@ use std::net::Ipv6Addr;
 use std::net::SocketAddr;
 use std::net::UdpSocket;
 
-use crate::entropy::mix;
+use lb_core::Entropy;
 
 /// How one stream orders addresses.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ impl Order {
 
     /// The place of a name among others of its class.
     pub(crate) fn scatter_name(&self, name: &str) -> u64 {
-        name.bytes().fold(self.seed, |state, byte| mix(state ^ u64::from(byte)))
+        name.bytes().fold(self.seed, |state, byte| Entropy::mix(state ^ u64::from(byte)))
     }
 
     fn scatter(&self, ip: IpAddr) -> u64 {
@@ -48,7 +48,7 @@ impl Order {
             IpAddr::V4(v4) => u128::from(v4.to_bits()),
             IpAddr::V6(v6) => v6.to_bits(),
         };
-        mix(mix(self.seed ^ bits as u64) ^ (bits >> 64) as u64)
+        Entropy::mix(Entropy::mix(self.seed ^ bits as u64) ^ (bits >> 64) as u64)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio::time::sleep_until;
 
 use crate::config::DnsConfig;
-use crate::entropy::Entropy;
+use lb_core::Entropy;
 
 /// Added to a time to live by chance, as a share of it: clients that began together drift apart, and a caching name server has
 /// surely dropped the old answer.
@@ -90,7 +90,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn pace(config: &DnsConfig) -> Pace {
-        Pace::new(config, Entropy::new(Some(1)))
+        Pace::new(config, Entropy::from_seed(1))
     }
 
     #[tokio::test(start_paused = true)]

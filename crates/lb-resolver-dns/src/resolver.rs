@@ -19,7 +19,7 @@ use lb_core::Target;
 
 use crate::clients::Clients;
 use crate::config::DnsConfig;
-use crate::entropy::Entropy;
+use crate::entropy;
 use crate::lookup::Lookup;
 use crate::lookup::Subject;
 use crate::order::Order;
@@ -70,7 +70,7 @@ impl DnsResolver {
 
     fn look_up(&self, subject: Subject, server: Option<SocketAddr>, again: ResolveNow) -> ResolverStream {
         let config = &self.config;
-        let mut entropy = Entropy::new(config.seed);
+        let mut entropy = entropy::seeded(config.seed);
         let order = Order::new(entropy.draw());
         let percentile = (entropy.draw() % 100) as u8;
         let chooser = config.service_config.then(|| {

@@ -1,5 +1,6 @@
 //! The members of one etcd, of which one is used at a time.
 
+use lb_core::Entropy;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use tokio::time::timeout;
 use tonic::transport::Endpoint;
 
 use crate::config::EtcdConfig;
-use crate::entropy::Entropy;
 use crate::failure::Cause;
 use crate::failure::Failure;
 use crate::failure::push_sources;

@@ -7,8 +7,8 @@ use lb_core::BackoffConfig;
 use tokio::time::Instant;
 
 use crate::config::EtcdConfig;
-use crate::entropy::Entropy;
 use crate::failure::Cause;
+use lb_core::Entropy;
 
 /// A session that lasted this long was a good one, after which the delays start over. One that ends sooner, again and again, must not
 /// make a hot loop.
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     fn pace(members: usize) -> Pace {
-        Pace::new(&EtcdConfig::new(), members, Entropy::new(Some(1)))
+        Pace::new(&EtcdConfig::new(), members, Entropy::from_seed(1))
     }
 
     fn waits(pace: &mut Pace, now: Instant, cause: Cause) -> Option<f64> {

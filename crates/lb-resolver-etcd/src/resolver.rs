@@ -12,9 +12,10 @@ use lb_core::Target;
 
 use crate::cluster::Cluster;
 use crate::config::EtcdConfig;
-use crate::entropy::Entropy;
+use crate::entropy;
 use crate::stream::EtcdStream;
 use crate::target::Question;
+use lb_core::Entropy;
 
 /// Resolves `etcd:` targets; see the [crate's page](crate) for what it does and when.
 ///
@@ -57,11 +58,11 @@ impl Resolver for EtcdResolver {
     }
 
     fn validate(&self, target: &Target) -> Result<(), ResolveError> {
-        self.prepare(target, &mut Entropy::new(self.config.seed)).map(drop)
+        self.prepare(target, &mut entropy::seeded(self.config.seed)).map(drop)
     }
 
     fn resolve(&self, target: &Target, again: ResolveNow) -> ResolverStream {
-        let mut entropy = Entropy::new(self.config.seed);
+        let mut entropy = entropy::seeded(self.config.seed);
         match self.prepare(target, &mut entropy) {
             Ok((question, cluster)) => EtcdStream::new(&self.config, cluster, question.range, entropy, again).run(),
             Err(error) => Box::pin(stream::iter([Err(error)]).chain(stream::pending())),

@@ -1,5 +1,6 @@
 //! The stream of one target: connect, list, watch, say what is new; and again from where it broke.
 
+use lb_core::Entropy;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -20,7 +21,6 @@ use crate::book::Book;
 use crate::book::Lost;
 use crate::cluster::Cluster;
 use crate::config::EtcdConfig;
-use crate::entropy::Entropy;
 use crate::failure::Cause;
 use crate::failure::Failure;
 use crate::pace::Pace;

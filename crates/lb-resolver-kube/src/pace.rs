@@ -6,8 +6,8 @@ use lb_core::{Backoff, BackoffConfig, ResolveErrorKind};
 use tokio::time::Instant;
 
 use crate::config::{KubernetesConfig, backoff};
-use crate::entropy::Entropy;
 use crate::failure::Failure;
+use lb_core::Entropy;
 
 /// A refusal does not go away by asking again soon.
 const REFUSED_FACTOR: u32 = 10;
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn pace() -> Pace {
-        Pace::new(&KubernetesConfig::new(), Entropy::new(Some(1)))
+        Pace::new(&KubernetesConfig::new(), Entropy::from_seed(1))
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 use crate::access;
 use crate::api::Api;
 use crate::config::KubernetesConfig;
-use crate::entropy::Entropy;
+use crate::entropy;
 use crate::failure::Failure;
 use crate::known::Known;
 use crate::merge::{Merge, Merged};
@@ -96,7 +96,7 @@ enum Outcome {
 
 impl KubernetesStream {
     pub(crate) fn new(config: KubernetesConfig, subject: Subject, target: &str, again: ResolveNow) -> Self {
-        let mut entropy = Entropy::new(config.seed);
+        let mut entropy = entropy::seeded(config.seed);
         let merge = Merge {
             port: subject.port.clone(),
             traits: Traits::new(&config.prefix),

@@ -20,7 +20,6 @@
 //! published.
 
 mod balancer;
-mod entropy;
 mod event;
 mod publish;
 mod settle;
@@ -34,6 +33,7 @@ pub use event::{AttemptId, Command, Effect, Event, NamedPolicy};
 
 use crate::backoff::BackoffConfig;
 use crate::endpoint::EndpointKey;
+use crate::entropy::Entropy;
 use crate::event::LbEvent;
 use crate::health::ServingStatus;
 use crate::policy::Stage;
@@ -41,7 +41,6 @@ use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
 
 use balancer::Balancer;
-use entropy::Entropy;
 use publish::Published;
 use subchannel::Subchannel;
 use table::Table;
@@ -114,7 +113,7 @@ impl Machine {
         Self {
             backoff: config.backoff,
             watch_health: config.watch_health,
-            entropy: Entropy::new(config.seed),
+            entropy: Entropy::from_seed(config.seed),
             phase: Phase::Idle,
             resolution: Resolution::default(),
             table: Table::default(),

@@ -45,7 +45,7 @@ impl Machine {
             }
             self.attempts += 1;
             let (before, attempt) = (subchannel.state(), AttemptId(self.attempts));
-            let plan = subchannel.begin(now, attempt, || self.entropy.next());
+            let plan = subchannel.begin(now, attempt, || self.entropy.draw());
             self.dirty |= subchannel.state() != before;
             effects.push(Effect::Connect {
                 slot: subchannel.slot,
@@ -79,7 +79,7 @@ impl Machine {
         let mut outcome = match self.phase {
             // Nothing is left to decide, and a policy that has panicked must not get the chance to do it again.
             Phase::Shutdown => self.balancer.unasked(),
-            Phase::Idle | Phase::Active => self.balancer.rebuild(now, &self.table, self.entropy.next(), &mut self.events),
+            Phase::Idle | Phase::Active => self.balancer.rebuild(now, &self.table, self.entropy.draw(), &mut self.events),
         };
         self.policy_wake = outcome.plan.wake_at.filter(|_| self.phase == Phase::Active).map(|at| at.max(now + SOONEST));
         self.re_resolve |= outcome.plan.re_resolve;

@@ -1,11 +1,11 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
+use lb_core::Entropy;
 use lb_core::Trigger;
 
 use super::*;
 use crate::config::DnsConfig;
-use crate::entropy::Entropy;
 use crate::lookup::Subject;
 use crate::order::Order;
 use crate::testing::FakeDns;
@@ -16,7 +16,7 @@ fn open(dns: &FakeDns, config: &DnsConfig) -> (Trigger, ResolverStream) {
     let (trigger, again) = Trigger::pair();
     let subject = Subject::Host("orders".to_owned(), 1);
     let lookup = Lookup::new(Arc::new(dns.clone()), subject, Order::new(1), None);
-    let pace = Pace::new(config, Entropy::new(Some(1)));
+    let pace = Pace::new(config, Entropy::from_seed(1));
     (trigger, DnsStream::new(lookup, pace, config.timeout, again).run())
 }
 

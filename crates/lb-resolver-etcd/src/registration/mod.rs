@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::Cluster;
 use crate::config::EtcdConfig;
-use crate::entropy::Entropy;
+use crate::entropy;
 use crate::pace::Pace;
 use crate::target::Range;
 use crate::value::EtcdFormat;
@@ -129,7 +129,7 @@ impl EtcdRegistrar {
         }
         let bad = |reason: String| ConfigError::new("etcd.endpoints", reason, "members that can be connected to");
         let members = self.config.members().map_err(bad)?;
-        let mut entropy = Entropy::new(None);
+        let mut entropy = entropy::seeded(None);
         let cluster = Cluster::new(&self.config, &members, &mut entropy).map_err(bad)?;
         let id = endpoint.attributes.id.as_deref().unwrap_or_else(|| endpoint.key().as_str());
         let key: Arc<str> = format!("{}{id}", Range::below(name).start).into();
