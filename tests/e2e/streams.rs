@@ -211,8 +211,10 @@ async fn messages_over_the_limit_are_refused_and_say_so() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(status.message().contains("5005") && status.message().contains("1000"), "{status}");
     // The reply is larger than the request by the name of the server and its counters.
+    let failed = channel.endpoints()[0].failed;
     let status = client.unary(sized(995)).await.unwrap_err();
     too_large(&status, "response");
+    assert_eq!(channel.endpoints()[0].failed, failed + 1, "it counts as failed, not as given up by the caller");
     until("nothing is in flight", || in_flight(&channel) == 0 && server.active() == 0).await;
 }
 

@@ -82,7 +82,11 @@ impl ResponseBody {
         if let Some(trailers) = frame.trailers_ref() {
             self.finish(outcome(trailers).unwrap_or(Outcome::Failure));
         } else if let (Some(limit), Some(data)) = (&mut self.limit, frame.data_ref()) {
-            limit.check(data).inspect_err(|_| drop(self.guard.take()))?;
+            let checked = limit.check(data);
+            if checked.is_err() {
+                self.finish(Outcome::Failure);
+            }
+            checked?;
         }
         Ok(frame)
     }
