@@ -31,6 +31,8 @@ struct Subject {
     picker: Arc<dyn Picker>,
     stats: Vec<Arc<EndpointStats>>,
     accounts: bool,
+    /// The same for every pick: a call reads the clock anyway, for its latency.
+    now: Instant,
 }
 
 impl Subject {
@@ -38,12 +40,12 @@ impl Subject {
         let view: Vec<SubchannelView> = (0..endpoints).map(row).collect();
         let mut policy = PolicyRegistry::default().build(policy, &serde_json::Value::Null).expect("the policy is built in");
         let picker = policy.rebuild(Instant::now(), &view, &mut Plan::new(7)).picker;
-        Self { picker, stats: view.into_iter().map(|row| row.stats).collect(), accounts }
+        Self { picker, stats: view.into_iter().map(|row| row.stats).collect(), accounts, now: Instant::now() }
     }
 
     #[inline]
     fn call(&self, headers: &HeaderMap, hints: &PickHints, scratch: &mut Scratch) {
-        let picked = self.picker.pick(&mut PickArgs::new("/s/m", headers, hints, scratch));
+        let picked = self.picker.pick(&mut PickArgs::new(self.now, "/s/m", headers, hints, scratch));
         let PickResult::Pick(slot) = picked else { panic!("every endpoint is READY, yet {picked:?}") };
         if self.accounts {
             let stats = &self.stats[slot.index()];

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel::{
     Always, BackoffConfig, ConfigError, ConnectivityState, LbChannel, LbState, PickArgs, PickResult, Picker, Plan, Policy,
-    PolicyBuilder, Score, Slot, SubchannelView,
+    PolicyBuilder, PolicyRegistry, Score, Slot, SubchannelView,
 };
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
@@ -89,7 +89,7 @@ impl PolicyBuilder for InOrderBuilder {
         "in_order"
     }
 
-    fn build(&self, config: &Value) -> Result<Box<dyn Policy>, ConfigError> {
+    fn build(&self, config: &Value, _registry: &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError> {
         let spares = match config.get("spares") {
             None => 1,
             Some(value) => value

@@ -52,11 +52,12 @@ fn no_policy_allocates_in_a_pick() {
     let rows = view(1_000);
     for name in names {
         let NamedPolicy { mut policy, .. } = NamedPolicy::new(&*name, registry.build(&name, &json!({})).unwrap());
-        let state = policy.rebuild(Instant::now(), &rows, &mut Plan::new(7));
+        let now = Instant::now();
+        let state = policy.rebuild(now, &rows, &mut Plan::new(7));
         let (headers, hints, mut scratch) = (http::HeaderMap::new(), PickHints::default(), Scratch::new(1));
         let ((), counted) = allocations(|| {
             for _ in 0..10_000 {
-                let result = state.picker.pick(&mut PickArgs::new("/a/b", &headers, &hints, &mut scratch));
+                let result = state.picker.pick(&mut PickArgs::new(now, "/a/b", &headers, &hints, &mut scratch));
                 assert!(matches!(result, PickResult::Pick(_)));
             }
         });

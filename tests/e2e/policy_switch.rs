@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use evenkeel::policies::RoundRobin;
 use evenkeel::{
     Always, CallError, ConfigError, ConnectivityState, LbChannel, LbEvent, LbState, PickError, PickOptions, PickResult, Plan,
-    Policy, PolicyBuilder, PolicyChoice, SubchannelView,
+    Policy, PolicyBuilder, PolicyChoice, PolicyRegistry, SubchannelView,
 };
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
@@ -68,7 +68,7 @@ impl PolicyBuilder for Gated {
         "gated"
     }
 
-    fn build(&self, _config: &Value) -> Result<Box<dyn Policy>, ConfigError> {
+    fn build(&self, _config: &Value, _registry: &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError> {
         Ok(Box::new(Self { gate: Arc::clone(&self.gate), inner: RoundRobin::default() }))
     }
 }

@@ -4,16 +4,33 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::attributes::Locality;
 use crate::endpoint::EndpointKey;
 
 /// Wishes of one call, all optional. An empty value wishes nothing and costs nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PickHints {
     /// Use this policy instead of the channel's, by its name in the service config.
     pub policy: Option<Arc<str>>,
     /// What hashing policies hash: calls with equal keys go to the same endpoint.
     pub hash_key: Option<Arc<[u8]>>,
+    /// Calls of one session go to one endpoint while it can take them.
+    pub session: Option<Arc<str>>,
+    /// Only endpoints with all these capabilities.
+    pub require: SmallVec<[Arc<str>; 2]>,
+    /// Endpoints there first; else the nearest by measured latency. An empty part of it matches any.
+    pub locality: Option<Locality>,
+    /// Only endpoints whose load, as a share of their capacity, is at most this; 0 to 1.
+    pub load_threshold: Option<f64>,
+    /// These first, while they can take the call.
+    pub prefer: SmallVec<[EndpointKey; 2]>,
+    /// How much matters that this call is served, from 0; the default is 0.
+    pub priority: u8,
+    /// What this call takes of an endpoint's capacity; the default, 0, counts as 1.
+    pub cost: u32,
+    /// The kind of work, for policies and rules that tell kinds apart.
+    pub kind: Option<Arc<str>>,
     /// Whether to wait while no endpoint is reachable instead of failing; `None` leaves it to the service config.
     pub wait_for_ready: Option<bool>,
     /// Go to this endpoint and no other.

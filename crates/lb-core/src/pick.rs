@@ -5,10 +5,12 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderMap;
 use serde::Serialize;
 
+use crate::feedback::Feedback;
 use crate::hints::PickHints;
 use crate::scratch::Scratch;
 use crate::slot::Slot;
@@ -24,12 +26,20 @@ pub trait Picker: fmt::Debug + Send + Sync + 'static {
 
     /// Why: one row per endpoint it chooses among.
     fn explain(&self, args: &mut PickArgs<'_>) -> Vec<Score>;
+
+    /// Who wants to hear how the calls end that this picker places; a restriction of the picker answers the same. Costs a shared
+    /// count per call, so only a policy that learns what [`EndpointStats`](crate::EndpointStats) does not know has one.
+    fn feedback(&self) -> Option<&Arc<dyn Feedback>> {
+        None
+    }
 }
 
 /// What a picker may look at, and what it may change.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PickArgs<'a> {
+    /// The time of the pick.
+    pub now: Instant,
     /// The call's path, such as `/orders.v1.Orders/Place`.
     pub method: &'a str,
     /// The call's metadata.
@@ -40,12 +50,17 @@ pub struct PickArgs<'a> {
     pub tried: &'a [Slot],
     /// The channel clone's own generator and turn counters.
     pub scratch: &'a mut Scratch,
+    /// For the picker to set: comes back in [`Done::token`](crate::Done::token) when the call has ended.
+    pub token: u64,
+    /// For the picker to set: an endpoint whose load it would like to know soon. The channel asks the server, if that can answer, and
+    /// tells the policy's [`Feedback`]; the call does not wait for it.
+    pub probe: Option<Slot>,
 }
 
 impl<'a> PickArgs<'a> {
     /// Arguments for a first attempt.
-    pub fn new(method: &'a str, headers: &'a HeaderMap, hints: &'a PickHints, scratch: &'a mut Scratch) -> Self {
-        Self { method, headers, hints, tried: &[], scratch }
+    pub fn new(now: Instant, method: &'a str, headers: &'a HeaderMap, hints: &'a PickHints, scratch: &'a mut Scratch) -> Self {
+        Self { now, method, headers, hints, tried: &[], scratch, token: 0, probe: None }
     }
 
     /// The same arguments for a later attempt.

@@ -14,7 +14,9 @@ use serde_json::Value;
 
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::Endpoint;
+use crate::load::LoadReports;
 use crate::pick::Picker;
+use crate::registry::PolicyRegistry;
 use crate::slot::Slot;
 use crate::stats::EndpointStats;
 
@@ -59,6 +61,8 @@ pub struct Plan {
     pub wake_at: Option<Instant>,
     /// Ask the resolver to look again.
     pub re_resolve: bool,
+    /// Which load reports of the servers are wanted.
+    pub load_reports: LoadReports,
     /// 64 random bits, fresh for every rebuild.
     pub entropy: u64,
 }
@@ -79,6 +83,7 @@ impl Plan {
         self.connect.extend(other.connect);
         self.disconnect.extend(other.disconnect);
         self.re_resolve |= other.re_resolve;
+        self.load_reports.merge(other.load_reports);
         if let Some(at) = other.wake_at {
             self.wake_at(at);
         }
@@ -123,8 +128,9 @@ pub trait PolicyBuilder: fmt::Debug + Send + Sync + 'static {
     /// The name in service configs, such as `round_robin`.
     fn name(&self) -> &str;
 
-    /// A policy with this configuration. Unknown fields are ignored, wrong types and values out of range are errors (gRFC A24).
-    fn build(&self, config: &Value) -> Result<Box<dyn Policy>, ConfigError>;
+    /// A policy with this configuration. Unknown fields are ignored, wrong types and values out of range are errors (gRFC A24). A
+    /// policy that contains others builds them from `registry`.
+    fn build(&self, config: &Value, registry: &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError>;
 }
 
 /// A configuration that cannot be used: which field, what it holds, what it may hold.

@@ -73,8 +73,8 @@ impl PolicyRegistry {
     pub fn build(&self, name: &str, config: &Value) -> Result<Box<dyn Policy>, ConfigError> {
         let builder = self.builders.get(name).ok_or_else(|| self.unknown("policy", format!("{name:?}")))?;
         match config {
-            Value::Object(_) => builder.build(config),
-            Value::Null => builder.build(&Value::Object(Map::new())),
+            Value::Object(_) => builder.build(config, self),
+            Value::Null => builder.build(&Value::Object(Map::new()), self),
             other => Err(ConfigError::new(name, other, "an object")),
         }
     }
@@ -135,7 +135,7 @@ impl PolicyBuilder for BuiltIn {
         self.name
     }
 
-    fn build(&self, config: &Value) -> Result<Box<dyn Policy>, ConfigError> {
+    fn build(&self, config: &Value, _registry: &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError> {
         (self.build)(config)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::connectivity::ConnectivityState;
+use crate::load::LoadReports;
 use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
 
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub pickers: Box<[NamedPicker]>,
     /// Every subchannel in the resolver's order, those no policy may use included.
     pub rows: Box<[Row]>,
+    /// Which load reports the policies want.
+    pub load_reports: LoadReports,
 }
 
 /// A policy's picker and the name calls ask for it by.
@@ -44,7 +47,13 @@ impl Snapshot {
     /// Generation 0: IDLE, nothing known. What a channel shows until its machine has published for the first time.
     pub fn initial() -> Self {
         let picker = NamedPicker { name: "".into(), picker: Always::queue() };
-        Self { generation: 0, state: ConnectivityState::Idle, pickers: [picker].into(), rows: Box::default() }
+        Self {
+            generation: 0,
+            state: ConnectivityState::Idle,
+            pickers: [picker].into(),
+            rows: Box::default(),
+            load_reports: LoadReports::default(),
+        }
     }
 
     /// The picker of the channel's own policy, or of the one asked for.

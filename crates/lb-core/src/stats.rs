@@ -1,6 +1,10 @@
 //! Counters of one endpoint that outlive every snapshot and picker.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::feedback::Done;
+use crate::load::LoadReport;
 
 /// What happened at one endpoint, kept as long as the resolver lists it.
 ///
@@ -10,6 +14,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 #[repr(align(128))]
 pub struct EndpointStats {
     in_flight: AtomicU32,
+    /// An `f32` as bits; 0 is not said.
+    utilization: AtomicU32,
     succeeded: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
@@ -31,6 +37,28 @@ impl EndpointStats {
             Outcome::Failure => self.failed.fetch_add(1, Ordering::Relaxed),
             Outcome::Cancelled => self.cancelled.fetch_add(1, Ordering::Relaxed),
         };
+    }
+
+    /// Counts a call as ended and learns from how it ended.
+    #[inline]
+    pub fn finish(&self, done: &Done<'_>) {
+        self.end(done.outcome);
+        if let Some(load) = done.load {
+            self.report(done.now, load);
+        }
+    }
+
+    /// Remembers what the server said of its load.
+    pub fn report(&self, _now: Instant, load: &LoadReport) {
+        if let Some(utilization) = load.utilization() {
+            self.utilization.store((utilization as f32).to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    /// How busy the server last said it is, from 0, above 1 while overloaded; `None` if it never said.
+    pub fn utilization(&self) -> Option<f64> {
+        let share = f32::from_bits(self.utilization.load(Ordering::Relaxed));
+        (share > 0.0).then_some(f64::from(share))
     }
 
     /// Calls begun and not ended, streams included until their trailers.

@@ -10,6 +10,7 @@ use http::{Request, Response};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::{ConfigError, ConnectivityState, EndpointKey, PickArgs, PickHints, PickResult, Scratch};
 use serde_json::Value;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
@@ -125,7 +126,10 @@ impl LbChannel {
     pub(crate) fn failure(&self) -> String {
         let snapshot = self.load();
         let (headers, hints, mut scratch) = (http::HeaderMap::new(), PickHints::default(), self.handle.scratch());
-        let result = snapshot.core.picker(None).map(|picker| picker.pick(&mut PickArgs::new("", &headers, &hints, &mut scratch)));
+        let result = snapshot
+            .core
+            .picker(None)
+            .map(|picker| picker.pick(&mut PickArgs::new(Instant::now().into_std(), "", &headers, &hints, &mut scratch)));
         match result {
             Some(PickResult::Fail(error) | PickResult::Drop(error)) => error.to_string(),
             _ => format!("the channel is {}", snapshot.core.state),
@@ -153,7 +157,7 @@ impl Service<Request<Body>> for LbChannel {
     fn call(&mut self, request: Request<Body>) -> Call {
         let (head, body) = Head::new(request);
         let guard = match pick(self.snapshot.load(), &head, &mut self.scratch) {
-            Picked::Connected(connected) => Some(Guard::new(Arc::clone(connected))),
+            Picked::Connected(placement) => Some(Guard::new(placement)),
             // Anything else is decided, or waited for, by the call itself.
             _ => None,
         };

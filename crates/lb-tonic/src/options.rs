@@ -16,7 +16,7 @@ use tonic::{Request, Status};
 /// let mut request = tonic::Request::new(());
 /// request.extensions_mut().insert(PickOptions::new().policy("least_request").wait_for_ready(true));
 /// ```
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PickOptions {
     pub(crate) hints: PickHints,
 }

@@ -32,6 +32,7 @@ impl Machine {
             state: outcome.state,
             pickers: outcome.pickers,
             rows: outcome.rows,
+            load_reports: outcome.plan.load_reports,
         })));
     }
 }

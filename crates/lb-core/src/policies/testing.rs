@@ -51,14 +51,16 @@ pub(crate) fn rebuild(policy: &mut dyn Policy, view: &[SubchannelView]) -> LbSta
 
 /// Somebody who calls: a channel clone with its scratch.
 pub(crate) struct Caller {
-    headers: HeaderMap,
-    hints: PickHints,
+    /// The time of its picks.
+    pub(crate) now: Instant,
+    pub(crate) headers: HeaderMap,
+    pub(crate) hints: PickHints,
     scratch: Scratch,
 }
 
 impl Caller {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { headers: HeaderMap::new(), hints: PickHints::default(), scratch: Scratch::new(seed) }
+        Self { now: start(), headers: HeaderMap::new(), hints: PickHints::default(), scratch: Scratch::new(seed) }
     }
 
     pub(crate) fn pick(&mut self, picker: &dyn Picker) -> PickResult {
@@ -66,7 +68,7 @@ impl Caller {
     }
 
     pub(crate) fn pick_after(&mut self, picker: &dyn Picker, tried: &[Slot]) -> PickResult {
-        picker.pick(&mut PickArgs::new("/s/m", &self.headers, &self.hints, &mut self.scratch).with_tried(tried))
+        picker.pick(&mut PickArgs::new(self.now, "/s/m", &self.headers, &self.hints, &mut self.scratch).with_tried(tried))
     }
 
     pub(crate) fn slot(&mut self, picker: &dyn Picker) -> Slot {
@@ -88,7 +90,7 @@ impl Caller {
     }
 
     pub(crate) fn explain(&mut self, picker: &dyn Picker) -> Vec<Score> {
-        picker.explain(&mut PickArgs::new("/s/m", &self.headers, &self.hints, &mut self.scratch))
+        picker.explain(&mut PickArgs::new(self.now, "/s/m", &self.headers, &self.hints, &mut self.scratch))
     }
 
     /// How often each of `endpoints` is picked in `picks` picks.

@@ -249,7 +249,7 @@ impl SimNet {
     /// Picks once, by the channel's own policy, and does nothing about it.
     pub fn pick_result(&mut self) -> PickResult {
         let (headers, hints) = (HeaderMap::new(), PickHints::default());
-        let mut args = PickArgs::new("/sim/Call", &headers, &hints, &mut self.scratch);
+        let mut args = PickArgs::new(self.clock.now(), "/sim/Call", &headers, &hints, &mut self.scratch);
         self.snapshot.picker(None).map_or(PickResult::Queue, |picker| picker.pick(&mut args))
     }
 

@@ -128,7 +128,7 @@ fn a_switch_while_idle_counts_from_the_start() {
 
 fn further(net: &SimNet, name: &str) -> PickResult {
     let (headers, hints, mut scratch) = (http::HeaderMap::new(), lb_core::PickHints::default(), lb_core::Scratch::new(1));
-    let mut args = lb_core::PickArgs::new("/sim/Call", &headers, &hints, &mut scratch);
+    let mut args = lb_core::PickArgs::new(lb_testkit::SimClock::new().now(), "/sim/Call", &headers, &hints, &mut scratch);
     net.snapshot().picker(Some(name)).unwrap_or_else(|| panic!("no policy {name}")).pick(&mut args)
 }
 

@@ -338,7 +338,7 @@ impl Checker {
         use lb_core::{PickArgs, PickHints, PickResult, Scratch};
         let (headers, hints, mut scratch) = (http::HeaderMap::new(), PickHints::default(), Scratch::new(7));
         for named in &self.snapshot.pickers {
-            let mut args = PickArgs::new("/sim/Call", &headers, &hints, &mut scratch);
+            let mut args = PickArgs::new(SimClock::new().now(), "/sim/Call", &headers, &hints, &mut scratch);
             match named.picker.pick(&mut args) {
                 PickResult::Pick(slot) => {
                     let row = self.snapshot.rows.iter().find(|row| row.view.slot == slot).expect("a pick names a row");

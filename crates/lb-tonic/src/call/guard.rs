@@ -1,10 +1,21 @@
-//! Counts a call at its endpoint for exactly as long as it lives.
+//! Counts a call at its endpoint for exactly as long as it lives, and tells those who learn from calls how it ended.
 
 use std::sync::Arc;
 
-use lb_core::Outcome;
+use lb_core::{Done, Feedback, Outcome};
+use tokio::time::Instant;
 
 use crate::snapshot::Connected;
+
+/// Where a picker placed an attempt.
+#[derive(Debug)]
+pub(crate) struct Placement<'a> {
+    pub(crate) connected: &'a Arc<Connected>,
+    pub(crate) at: Instant,
+    /// The picker's own mark, told back to `feedback`.
+    pub(crate) token: u64,
+    pub(crate) feedback: Option<Arc<dyn Feedback>>,
+}
 
 /// One attempt at one endpoint. Moves from the call's future into the response's body, so that dropping either ends it.
 #[derive(Debug)]
@@ -12,19 +23,29 @@ pub(crate) struct Guard {
     pub(crate) connected: Arc<Connected>,
     /// How the attempt ends if it is dropped now.
     pub(crate) outcome: Outcome,
+    started: Instant,
+    token: u64,
+    feedback: Option<Arc<dyn Feedback>>,
 }
 
 impl Guard {
     #[inline]
-    pub(crate) fn new(connected: Arc<Connected>) -> Self {
+    pub(crate) fn new(placement: Placement<'_>) -> Self {
+        let Placement { connected, at, token, feedback } = placement;
         connected.stats.begin();
-        Self { connected, outcome: Outcome::Cancelled }
+        Self { connected: Arc::clone(connected), outcome: Outcome::Cancelled, started: at, token, feedback }
     }
 }
 
 impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
-        self.connected.stats.end(self.outcome);
+        let now = Instant::now();
+        let latency = now.saturating_duration_since(self.started);
+        let done = Done::new(self.connected.slot, now.into_std(), latency, self.outcome).with_token(self.token);
+        self.connected.stats.finish(&done);
+        if let Some(feedback) = &self.feedback {
+            feedback.finished(&done);
+        }
     }
 }

@@ -5,13 +5,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use lb_core::{ConnectivityState, PickArgs, PickHints, PickResult, Scratch};
+use lb_core::{ConnectivityState, PickArgs, PickHints, PickResult, Picker, Scratch};
+use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::shared::Handle;
-use crate::snapshot::{ChannelSnapshot, Connected};
+use crate::snapshot::ChannelSnapshot;
 
-use super::guard::Guard;
+use super::guard::{Guard, Placement};
 use super::head::Head;
 use super::request_body::Content;
 
@@ -25,7 +26,7 @@ pub(crate) struct Seek {
 /// What one look at a snapshot yields.
 pub(crate) enum Picked<'a> {
     /// Send the call there.
-    Connected(&'a Arc<Connected>),
+    Connected(Placement<'a>),
     /// Connect this one first.
     Connect(lb_core::Slot),
     /// Wait for the next generation.
@@ -41,28 +42,42 @@ pub(crate) enum Picked<'a> {
 /// Asks a snapshot's picker.
 #[inline]
 pub(crate) fn pick<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
-    let result = match &head.hints {
-        None => snapshot.core.picker(None).map(|picker| {
-            picker.pick(&mut PickArgs::new(head.uri.path(), &head.headers, &PickHints::default(), scratch).with_tried(&head.tried))
-        }),
-        Some(hints) => pick_as_wished(snapshot, head, hints, scratch),
+    let Some(hints) = &head.hints else {
+        return match snapshot.core.picker(None) {
+            Some(picker) => pick_from(snapshot, &**picker, head, &PickHints::default(), scratch),
+            None => Picked::Wait,
+        };
     };
-    match result {
-        Some(PickResult::Pick(slot)) => snapshot.connected(slot).map_or(Picked::Wait, Picked::Connected),
-        Some(PickResult::Connect(slot)) => Picked::Connect(slot),
-        Some(PickResult::Queue) => Picked::Wait,
-        Some(PickResult::Fail(error)) => Picked::Fail(error.message),
-        Some(PickResult::Drop(error)) => Picked::Never(CallError::Dropped { reason: error.message }),
-        None => Picked::MissingPolicy(head.hints.as_ref().and_then(|hints| hints.policy.clone()).unwrap_or_default()),
-    }
+    let policy = hints.policy.as_deref();
+    let picked = if hints.restricts() {
+        snapshot.restricted(hints).map(|picker| pick_from(snapshot, &*picker, head, hints, scratch))
+    } else {
+        snapshot.core.picker(policy).map(|picker| pick_from(snapshot, &**picker, head, hints, scratch))
+    };
+    picked.unwrap_or_else(|| Picked::MissingPolicy(hints.policy.clone().unwrap_or_default()))
 }
 
-fn pick_as_wished(snapshot: &ChannelSnapshot, head: &Head, hints: &PickHints, scratch: &mut Scratch) -> Option<PickResult> {
-    let mut args = PickArgs::new(head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
-    if hints.restricts() {
-        return Some(snapshot.restricted(hints)?.pick(&mut args));
+#[inline]
+fn pick_from<'a>(
+    snapshot: &'a ChannelSnapshot,
+    picker: &dyn Picker,
+    head: &Head,
+    hints: &PickHints,
+    scratch: &mut Scratch,
+) -> Picked<'a> {
+    let at = Instant::now();
+    let mut args = PickArgs::new(at.into_std(), head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
+    match picker.pick(&mut args) {
+        PickResult::Pick(slot) => {
+            let token = args.token;
+            let place = |connected| Picked::Connected(Placement { connected, at, token, feedback: picker.feedback().cloned() });
+            snapshot.connected(slot).map_or(Picked::Wait, place)
+        }
+        PickResult::Connect(slot) => Picked::Connect(slot),
+        PickResult::Queue => Picked::Wait,
+        PickResult::Fail(error) => Picked::Fail(error.message),
+        PickResult::Drop(error) => Picked::Never(CallError::Dropped { reason: error.message }),
     }
-    Some(snapshot.core.picker(hints.policy.as_deref())?.pick(&mut args))
 }
 
 type Found = Result<(Box<Seek>, Guard), CallError>;
@@ -117,8 +132,8 @@ async fn find(handle: Arc<Handle>, seek: Box<Seek>, last_failure: LastFailure) -
         }
         match pick(&snapshot, &seek.head, &mut scratch) {
             // The driver has yet to hear that this connection is gone.
-            Picked::Connected(connected) if seek.head.is_unusable(connected) => {}
-            Picked::Connected(connected) => return Ok((seek, Guard::new(Arc::clone(connected)))),
+            Picked::Connected(placement) if seek.head.is_unusable(placement.connected) => {}
+            Picked::Connected(placement) => return Ok((seek, Guard::new(placement))),
             Picked::Connect(slot) => shared.inbox.connect(slot),
             Picked::Wait if snapshot.core.state == ConnectivityState::Idle => shared.inbox.exit_idle(),
             Picked::Wait => {}
