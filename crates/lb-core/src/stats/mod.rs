@@ -1,0 +1,210 @@
+//! Counters and estimates of one endpoint that outlive every snapshot and picker.
+
+mod estimates;
+#[cfg(test)]
+mod tests;
+mod ticks;
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use estimates::{Estimates, faded};
+use ticks::ticks;
+
+use crate::feedback::Done;
+use crate::load::LoadReport;
+
+/// What happened at one endpoint, kept as long as the resolver lists it.
+///
+/// All counters are relaxed atomics: each is exact, two read together may be a moment apart. Estimates are read, changed and written
+/// without a lock: of two calls that end at the same moment one may not be learned from, which an average does not notice. The struct
+/// fills two cache lines of its own (128 bytes, because adjacent lines are fetched in pairs), so that endpoints do not slow each
+/// other down; what pickers read is in the first.
+///
+/// An average of latency is weighted by time over about 10 s. Only calls that succeed can lower one; a call that failed or was given up
+/// took at least as long as it did, and raises it if that was longer.
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+pub struct EndpointStats {
+    in_flight: AtomicU32,
+    /// `f32`s as bits, seconds; 0 is not known.
+    latency: AtomicU32,
+    peak: AtomicU32,
+    /// An `f32` as bits: the share of failures, 0 to 1.
+    failing: AtomicU32,
+    /// When one of those three changed last, in ticks; 0 is never.
+    learned_at: AtomicI64,
+    /// An `f32` as bits; 0 is not said.
+    utilization: AtomicU32,
+    /// One more than reported; 0 is not said.
+    reported_in_flight: AtomicU32,
+    /// An `f32` as bits, seconds; 0 is not said.
+    reported_latency: AtomicU32,
+    /// In ticks; 0 is never.
+    reported_at: AtomicI64,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+}
+
+impl EndpointStats {
+    /// Counts a call as begun. Every `begin` must be followed by exactly one [`end`](Self::end) or [`finish`](Self::finish).
+    #[inline]
+    pub fn begin(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a call as ended, whatever way it ended, and learns nothing else. Cancelled calls count as neither succeeded nor failed.
+    #[inline]
+    pub fn end(&self, outcome: Outcome) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        match outcome {
+            Outcome::Success => self.succeeded.fetch_add(1, Ordering::Relaxed),
+            Outcome::Failure => self.failed.fetch_add(1, Ordering::Relaxed),
+            Outcome::Cancelled => self.cancelled.fetch_add(1, Ordering::Relaxed),
+        };
+    }
+
+    /// Counts a call as ended and learns from how it ended.
+    #[inline]
+    pub fn finish(&self, done: &Done<'_>) {
+        self.end(done.outcome);
+        let (known, at, took) = (self.known(), ticks(done.now), done.latency.as_secs_f32());
+        self.learn(match done.outcome {
+            Outcome::Success => known.succeeded(at, took, self.succeeded()),
+            Outcome::Failure => known.failed(at, took),
+            Outcome::Cancelled => known.cancelled(at, took),
+        });
+        if let Some(load) = done.load {
+            self.report(done.now, load);
+        }
+    }
+
+    /// Remembers what the server said of its load. What a report does not say stays as it was said last.
+    pub fn report(&self, now: Instant, load: &LoadReport) {
+        if let Some(utilization) = load.utilization() {
+            self.utilization.store((utilization as f32).to_bits(), Ordering::Relaxed);
+        }
+        if let Some(in_flight) = load.in_flight {
+            self.reported_in_flight.store(in_flight.saturating_add(1), Ordering::Relaxed);
+        }
+        if let Some(latency) = load.latency {
+            self.reported_latency.store(latency.as_secs_f32().to_bits(), Ordering::Relaxed);
+        }
+        self.reported_at.store(ticks(now), Ordering::Relaxed);
+    }
+
+    /// How busy the server last said it is, from 0, above 1 while overloaded; `None` if it never said.
+    pub fn utilization(&self) -> Option<f64> {
+        let share = f32::from_bits(self.utilization.load(Ordering::Relaxed));
+        (share > 0.0).then_some(f64::from(share))
+    }
+
+    /// How many calls, from all its clients, the server last said it has in flight; `None` if it never said.
+    #[inline]
+    pub fn reported_in_flight(&self) -> Option<u32> {
+        self.reported_in_flight.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// How long the server last said calls take there; `None` if it never said.
+    pub fn reported_latency(&self) -> Option<Duration> {
+        duration(load_f32(&self.reported_latency))
+    }
+
+    /// How long ago the last report came; `None` if none ever did.
+    pub fn report_age(&self, now: Instant) -> Option<Duration> {
+        let at = self.reported_at.load(Ordering::Relaxed);
+        (at != 0).then(|| Duration::from_nanos(ticks(now).saturating_sub(at).max(0) as u64))
+    }
+
+    /// How long calls take here lately, from pick to trailers: a mean weighted by time, as it was when the last call ended. `None`
+    /// until a first call has succeeded.
+    pub fn latency(&self) -> Option<Duration> {
+        duration(load_f32(&self.latency))
+    }
+
+    /// A cautious guess of how long a call would take: rises at once to the slowest call, sinks over about 10 s, and while no call ends
+    /// here sinks towards 0, by half in 10 s. `None` until a first call has succeeded.
+    pub fn peak_latency(&self, now: Instant) -> Option<Duration> {
+        self.peak_seconds(ticks(now)).and_then(duration)
+    }
+
+    /// The share of the latest answered calls that succeeded, 0 to 1: over about a second, and at least about four calls. `None` before
+    /// the first answer; cancelled calls do not count.
+    pub fn success_rate(&self) -> Option<f64> {
+        (self.succeeded() > 0 || self.failed() > 0).then(|| f64::from(1.0 - load_f32(&self.failing)))
+    }
+
+    /// Calls begun and not ended, streams included until their trailers.
+    #[inline]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Calls that ended with status OK.
+    #[inline]
+    pub fn succeeded(&self) -> u64 {
+        self.succeeded.load(Ordering::Relaxed)
+    }
+
+    /// Calls the caller gave up before they ended.
+    pub fn cancelled(&self) -> u64 {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Calls that ended with any other status, or none.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// [`peak_latency`](Self::peak_latency) in seconds.
+    #[inline]
+    pub(crate) fn peak_seconds(&self, now: i64) -> Option<f32> {
+        self.believed(&self.peak, now)
+    }
+
+    #[inline]
+    fn believed(&self, estimate: &AtomicU32, now: i64) -> Option<f32> {
+        let estimate = load_f32(estimate);
+        (estimate > 0.0).then(|| faded(estimate, self.learned_at.load(Ordering::Relaxed), now))
+    }
+
+    #[inline]
+    fn known(&self) -> Estimates {
+        Estimates {
+            latency: load_f32(&self.latency),
+            peak: load_f32(&self.peak),
+            failing: load_f32(&self.failing),
+            at: self.learned_at.load(Ordering::Relaxed),
+        }
+    }
+
+    #[inline]
+    fn learn(&self, estimates: Estimates) {
+        self.latency.store(estimates.latency.to_bits(), Ordering::Relaxed);
+        self.peak.store(estimates.peak.to_bits(), Ordering::Relaxed);
+        self.failing.store(estimates.failing.to_bits(), Ordering::Relaxed);
+        self.learned_at.store(estimates.at, Ordering::Relaxed);
+    }
+}
+
+#[inline]
+fn load_f32(bits: &AtomicU32) -> f32 {
+    f32::from_bits(bits.load(Ordering::Relaxed))
+}
+
+/// `None` for 0.
+fn duration(seconds: f32) -> Option<Duration> {
+    (seconds > 0.0).then(|| Duration::try_from_secs_f32(seconds).unwrap_or(Duration::MAX))
+}
+
+/// How an attempt ended, as far as statistics care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Status OK.
+    Success,
+    /// Any other status, or the connection was lost.
+    Failure,
+    /// The caller went away first.
+    Cancelled,
+}
