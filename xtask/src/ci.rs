@@ -1,11 +1,11 @@
 //! `cargo xtask ci`: what a change must pass. It begins with the README's test command, the same function and not a copy of it.
 //!
 //! Ordered so that builds are shared: tests, documentation and examples use one feature set and profile; the feature checks need only
-//! metadata; the benchmarks, which need an optimized build, come last.
+//! metadata; fuzz targets and benchmarks, which need builds of their own, come last.
 
 use crate::error::Result;
 use crate::report::Report;
-use crate::{bench, deny, examples, features, msrv, shell, test};
+use crate::{bench, deny, examples, features, fuzz, msrv, shell, test};
 
 /// All steps; a failed one does not stop those after it.
 pub(crate) fn all(report: &mut Report) {
@@ -26,6 +26,7 @@ pub(crate) fn all(report: &mut Report) {
     deny::check(report);
     examples::run_all(report);
     examples::quickstart(report);
+    fuzz::briefly(report);
     bench::smoke(report);
 }
 

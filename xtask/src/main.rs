@@ -8,6 +8,7 @@ mod deny;
 mod error;
 mod examples;
 mod features;
+mod fuzz;
 #[path = "../../crates/lb-testkit/src/services/location.rs"]
 mod location;
 mod msrv;
@@ -31,6 +32,7 @@ usage: cargo xtask COMMAND
                                         contains WORD
   services [status|fetch]               which real servers are here; get those that are missing
   services start|stop NAME              run one by hand, with the configuration the tests use
+  fuzz [WORD] [-- SECONDS]              run the fuzz targets whose name contains WORD, 10 seconds each
   bench [NAME|all] [-- ARGS…]           run the benchmark of that name (pick, update, e2e)";
 
 fn main() -> ExitCode {
@@ -62,6 +64,8 @@ fn run(args: &[String]) -> Result<ExitCode> {
         }
         ["bench"] | ["bench", "all"] => bench::all(&mut report, rest),
         ["bench", name] => bench::named(&mut report, name, rest),
+        ["fuzz"] => fuzz::named(&mut report, "", rest),
+        ["fuzz", word] => fuzz::named(&mut report, word, rest),
         ["services"] | ["services", "status"] => return services::status().map(|()| ExitCode::SUCCESS),
         ["services", "fetch"] => services::fetch_all(&mut report),
         ["services", "start", name] => return services::start(name).map(|()| ExitCode::SUCCESS),

@@ -41,6 +41,8 @@
 mod cached;
 mod fallback;
 mod filtered;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hash;
 mod merge;
 mod merged;

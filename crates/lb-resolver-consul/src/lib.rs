@@ -67,6 +67,8 @@ mod config;
 mod convert;
 mod entropy;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod keeper;
 mod model;
 mod permission;

@@ -36,6 +36,8 @@ mod clients;
 mod config;
 mod dns;
 mod entropy;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod known;
 mod lookup;
 mod order;

@@ -55,6 +55,8 @@ mod cluster;
 mod config;
 mod entropy;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod member;
 mod pace;
 mod registration;

@@ -67,6 +67,8 @@ mod api;
 mod config;
 mod entropy;
 mod failure;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod known;
 mod lines;
 mod merge;

@@ -13,6 +13,8 @@
 
 mod file;
 mod fixed;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod list;
 mod manual;
 

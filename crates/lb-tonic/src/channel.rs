@@ -19,6 +19,7 @@ use crate::builder::LbChannelBuilder;
 use crate::call::{Call, Guard, Head, Picked, ResponseBody, pick};
 use crate::endpoints::EndpointInfo;
 use crate::events::Events;
+use crate::resolver_status::ResolverStatus;
 use crate::shared::Handle;
 use crate::snapshot::{ChannelSnapshot, SnapshotSource};
 
@@ -81,6 +82,11 @@ impl LbChannel {
     /// Every endpoint of the target with its state, in the resolver's order.
     pub fn endpoints(&self) -> Vec<EndpointInfo> {
         self.load().core.rows.iter().map(EndpointInfo::new).collect()
+    }
+
+    /// Whether the resolver can answer, and if not since when: how far [`endpoints`](Self::endpoints) can be trusted.
+    pub fn resolver(&self) -> ResolverStatus {
+        self.handle.shared().resolution.status(Instant::now())
     }
 
     /// The name of the policy in use.

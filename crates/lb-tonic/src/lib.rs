@@ -25,6 +25,7 @@ mod header;
 mod options;
 mod picked;
 mod policy_choice;
+mod resolver_status;
 mod resolvers;
 mod shared;
 mod snapshot;
@@ -43,6 +44,7 @@ pub use events::Events;
 pub use options::PickOptions;
 pub use picked::PickedEndpoint;
 pub use policy_choice::PolicyChoice;
+pub use resolver_status::ResolverStatus;
 pub use resolvers::ResolverRegistry;
 #[cfg(feature = "tonic-endpoint")]
 pub use tonic_connector::{TonicConnector, TonicTransport};

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::error::CallError;
+use crate::resolver_status::Resolution;
 use crate::snapshot::ChannelSnapshot;
 
 /// How many events a subscriber may be behind before it loses the oldest.
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) snapshot: ArcSwap<ChannelSnapshot>,
     generation: watch::Sender<u64>,
     pub(crate) inbox: Inbox,
+    pub(crate) resolution: Resolution,
     waiting: AtomicUsize,
     sought: AtomicU64,
     pub(crate) events: broadcast::Sender<LbEvent>,
@@ -40,6 +42,7 @@ impl Shared {
             generation: watch::Sender::new(snapshot.core.generation),
             snapshot: ArcSwap::from_pointee(snapshot),
             inbox: Inbox::default(),
+            resolution: Resolution::default(),
             waiting: AtomicUsize::new(0),
             sought: AtomicU64::new(0),
             events: broadcast::Sender::new(EVENT_BACKLOG),

@@ -209,6 +209,22 @@ impl Entry {
     }
 }
 
+/// Reads a file as it is, and one whose first line fits what follows, so that the second is reached: what was read and written must
+/// read the same.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    let file = CacheFile { path: PathBuf::new(), target: "t".to_owned(), max_age: Duration::MAX };
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let _ = file.parse(text, UNIX_EPOCH);
+    let (format, length, checksum) = (FORMAT.to_owned(), text.len(), checksum(text));
+    let header = Header { format, version: VERSION, target: "t".to_owned(), saved_at: 0, length, checksum };
+    let head = serde_json::to_string(&header).expect("a header is JSON");
+    if let Ok(loaded) = file.parse(&format!("{head}\n{text}\n"), UNIX_EPOCH) {
+        let written = file.compose(&loaded.update, UNIX_EPOCH).expect("what was read can be written");
+        assert_eq!(file.parse(&written, UNIX_EPOCH), Ok(loaded), "{written}");
+    }
+}
+
 fn checksum(body: &str) -> String {
     format!("{:016x}", hash(&[body.as_bytes()]))
 }

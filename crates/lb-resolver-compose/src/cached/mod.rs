@@ -95,5 +95,8 @@ impl Resolver for CachedResolver {
     }
 }
 
+#[cfg(fuzzing)]
+pub use file::fuzz;
+
 #[cfg(test)]
 mod tests;

@@ -60,6 +60,23 @@ async fn killed_while_it_writes() {
     assert!(took < RETURN, "{took:?}");
 }
 
+/// As long as an operator needs to notice, with every time limit at its default.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frozen_for_a_minute_it_is_noticed_within_it_and_followed_at_once() {
+    let Some(world) = World::start().await else { return };
+    world.create(&slice("a", pods(0..3))).await;
+    let mut seen = Seen::watch(world.config(KubeUser::Reader));
+    seen.until("three", |state| state.is(0..3)).await;
+    world.server.pause().unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let state = seen.now();
+    assert!(state.is(0..3) && !state.errors.is_empty(), "noticed, and the last good set stands: {state:?}");
+    world.server.resume().unwrap();
+    world.replace(&slice("a", pods(0..4))).await;
+    let took = seen.until("followed", |state| state.is(0..4)).await;
+    assert!(took < RETURN, "{took:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frozen_it_is_noticed_and_thawed_it_is_followed() {
     let Some(world) = World::start().await else { return };

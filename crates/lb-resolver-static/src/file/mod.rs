@@ -134,6 +134,17 @@ fn locate(target: &Target) -> Result<(PathBuf, Format), ResolveError> {
     Ok((path, format))
 }
 
+/// Reads a file as JSON and as YAML.
+#[cfg(fuzzing)]
+pub fn fuzz(bytes: &[u8]) {
+    const MOST: usize = 100;
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for format in [Format::Json, Format::Yaml] {
+        let read = format.parse(text, MOST);
+        assert!(read.is_err() || read.is_ok_and(|update| update.endpoints.len() <= MOST), "the bound on endpoints holds");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

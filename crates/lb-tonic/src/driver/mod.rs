@@ -116,10 +116,14 @@ impl Driver {
         let event = match input {
             Input::Wishes(wishes) => return self.take_wishes(wishes),
             Input::Resolved(Some(Ok(update))) => {
+                self.shared.resolution.succeeded();
                 self.configure(&update.service_config);
                 Event::Resolved(update)
             }
-            Input::Resolved(Some(Err(error))) => Event::ResolveFailed(error),
+            Input::Resolved(Some(Err(error))) => {
+                self.shared.resolution.failed(&error, Instant::now());
+                Event::ResolveFailed(error)
+            }
             Input::Resolved(None) => {
                 // Nothing more to say: the last set stands.
                 self.resolving = None;
@@ -193,6 +197,7 @@ impl Driver {
             }
             Effect::StopResolver => {
                 self.resolving = None;
+                self.shared.resolution.stopped();
                 self.idle.enter();
             }
             Effect::ReResolve => {
