@@ -21,7 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-resolver-consul", &["lb-core"]),
     ("lb-resolver-etcd", &["lb-core"]),
     ("lb-resolver-kube", &["lb-core"]),
-    ("lb-server", &["lb-core"]),
+    ("lb-orca", &["lb-core"]),
+    ("lb-server", &["lb-core", "lb-orca"]),
     ("lb-telemetry", &["lb-core"]),
     ("lb-admin", &["lb-core"]),
     ("lb-sim", &["lb-core"]),
@@ -41,6 +42,7 @@ const BUILDER: &[&str] = &[
     "lb-resolver-consul",
     "lb-resolver-etcd",
     "lb-resolver-kube",
+    "lb-orca",
 ];
 
 /// Everything a user can depend on but the facade, which no library imports.
@@ -55,6 +57,7 @@ const LIBRARIES: &[&str] = &[
     "lb-resolver-consul",
     "lb-resolver-etcd",
     "lb-resolver-kube",
+    "lb-orca",
     "lb-server",
     "lb-telemetry",
     "lb-admin",
