@@ -35,7 +35,7 @@ pub mod trailer;
 mod wire;
 
 pub use message::{OrcaLoadReport, OrcaLoadReportRequest, ProbeReply, ProbeRequest, ReportInterval};
-pub use wire::{MalformedReport, decode, encode};
+pub use wire::{MalformedReport, decode, encode, encode_request_cost};
 
 /// The named metric that carries [`LoadReport::in_flight`](lb_core::LoadReport::in_flight): a count.
 pub const IN_FLIGHT: &str = "ek.rif";

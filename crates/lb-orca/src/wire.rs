@@ -155,6 +155,13 @@ pub fn encode(report: &LoadReport, buf: &mut impl BufMut) {
     }
 }
 
+/// Writes what a call cost, by name, to follow or precede a report in the same message.
+pub fn encode_request_cost(costs: &BTreeMap<Arc<str>, f64>, buf: &mut impl BufMut) {
+    for (name, cost) in costs {
+        put_entry(4, name, *cost, buf);
+    }
+}
+
 fn put_entry(tag: u32, name: &str, value: f64, buf: &mut impl BufMut) {
     let length = name.len() as u64;
     encoding::encode_key(tag, WireType::LengthDelimited, buf);

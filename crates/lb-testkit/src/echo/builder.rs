@@ -15,7 +15,7 @@ use super::control::{EchoControl, Latency};
 use super::serve::{Place, Running};
 use super::service::EchoService;
 use crate::cut::Connections;
-use crate::pb::echo_server::EchoServer as EchoGrpc;
+use crate::pb::echo_server::{Echo, EchoServer as EchoGrpc};
 use crate::port::ReservedPort;
 
 /// How an [`EchoServer`] is set up. The default is an unnamed plaintext server on a free port of 127.0.0.1, with a
@@ -134,6 +134,12 @@ impl EchoServerBuilder {
     pub fn tls(mut self, config: tonic::transport::ServerTlsConfig) -> Result<Self, tonic::transport::Error> {
         self.server = self.server.tls_config(config)?;
         Ok(self)
+    }
+
+    /// The echo service alone, with its control, for a server of the test's own; where it listens is the test's to say then.
+    pub fn service(self) -> (EchoControl, EchoGrpc<impl Echo + Clone>) {
+        let control = EchoControl::new(self.name.unwrap_or_default(), self.latency, self.seed);
+        (control.clone(), EchoGrpc::new(EchoService(control)).max_decoding_message_size(usize::MAX))
     }
 
     /// Starts it; it listens when this returns.
