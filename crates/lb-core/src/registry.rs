@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::policies::{LeastRequest, PickFirst, Random, RoundRobin, WeightedRoundRobin};
+use crate::policies::{LeastLatency, LeastRequest, PeakEwma, PickFirst, Random, RoundRobin, WeightedRoundRobin};
 use crate::policy::{ConfigError, Policy, PolicyBuilder};
 
 /// The policies a channel can use, by their name in service configs. Cheap to clone.
@@ -34,6 +34,8 @@ impl Default for PolicyRegistry {
     /// The built-in policies; `least_request` is also known by its name without `_experimental`.
     fn default() -> Self {
         Self::empty()
+            .with(BuiltIn::arc(LeastLatency::NAME, |config| Ok(Box::new(LeastLatency::from_config(config)?))))
+            .with(BuiltIn::arc(PeakEwma::NAME, |config| Ok(Box::new(PeakEwma::from_config(config)?))))
             .with(BuiltIn::arc(PickFirst::NAME, |config| Ok(Box::new(PickFirst::from_config(config)?))))
             .with(BuiltIn::arc(RoundRobin::NAME, |config| Ok(Box::new(RoundRobin::from_config(config)?))))
             .with(BuiltIn::arc(Random::NAME, |config| Ok(Box::new(Random::from_config(config)?))))
@@ -156,7 +158,16 @@ mod tests {
         let names: Vec<&str> = registry.names().collect();
         assert_eq!(
             names,
-            ["least_request", "least_request_experimental", "pick_first", "random", "round_robin", "weighted_round_robin"]
+            [
+                "least_latency",
+                "least_request",
+                "least_request_experimental",
+                "peak_ewma",
+                "pick_first",
+                "random",
+                "round_robin",
+                "weighted_round_robin"
+            ]
         );
         for name in names {
             assert!(registry.build(name, &json!({})).is_ok() && registry.build(name, &Value::Null).is_ok(), "{name}");
@@ -192,7 +203,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_what_is_known() {
         let error = PolicyRegistry::default().build("round_robbin", &json!({})).unwrap_err().to_string();
-        assert!(error.starts_with("policy is \"round_robbin\", allowed is one of least_request, "), "{error}");
+        assert!(error.starts_with("policy is \"round_robbin\", allowed is one of least_latency, "), "{error}");
     }
 
     #[test]

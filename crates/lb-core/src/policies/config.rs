@@ -20,6 +20,18 @@ pub(super) fn unsigned(policy: &str, config: &Value, field: &str, default: u32) 
     }
 }
 
+/// Whether `selectionMethod`, as Envoy's least_request has it, asks for all endpoints to be compared. By name or number, as proto3 JSON has
+/// enums.
+pub(super) fn full_scan(policy: &str, config: &Value) -> Result<bool, ConfigError> {
+    const FIELD: &str = "selectionMethod";
+    match config.get(FIELD) {
+        None | Some(Value::Null) => Ok(false),
+        Some(value) if value == "N_CHOICES" || value == 0 => Ok(false),
+        Some(value) if value == "FULL_SCAN" || value == 1 => Ok(true),
+        Some(other) => Err(ConfigError::new(format!("{policy}.{FIELD}"), other, "\"N_CHOICES\" or \"FULL_SCAN\"")),
+    }
+}
+
 /// Checks a duration in proto3 JSON: seconds with up to nine decimals and an `s`, at most 10 000 years either way.
 pub(super) fn check_duration(policy: &str, config: &Value, field: &str) -> Result<(), ConfigError> {
     match config.get(field) {

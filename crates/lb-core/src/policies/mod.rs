@@ -7,6 +7,8 @@
 //! | `random` | any | many clients, each with few calls |
 //! | `weighted_round_robin` | each in proportion to its weight | endpoints differ, and somebody knows by how much |
 //! | `least_request` | the less busy of a few at random | calls or endpoints differ, and nobody knows by how much |
+//! | `peak_ewma` | the better of two at random by latency × calls in flight | the same, and some endpoint may stall |
+//! | `least_latency` | the faster of two at random, or the fastest | latency does not depend on load |
 //!
 //! All but `pick_first` keep a connection to every endpoint and choose among the READY ones. An attempt that follows another one
 //! of the same call avoids the endpoints tried before while there are others.
@@ -14,23 +16,32 @@
 //! Every policy is also a plain value (`RoundRobin::default()`), made from JSON by its `from_config`, and known by its `NAME` to
 //! [`PolicyRegistry`](crate::PolicyRegistry). A policy of your own needs nothing from here: implement [`Policy`](crate::Policy).
 
+mod alias;
 mod config;
+mod failures;
+mod least_latency;
 mod least_request;
+mod peak_ewma;
 mod petiole;
 mod pick_first;
 mod random;
 mod round_robin;
+mod sampler;
 mod stride;
 mod weighted_round_robin;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use least_latency::LeastLatency;
 pub use least_request::LeastRequest;
+pub use peak_ewma::PeakEwma;
 pub use pick_first::PickFirst;
 pub use random::Random;
 pub use round_robin::RoundRobin;
 pub use weighted_round_robin::WeightedRoundRobin;
+#[cfg(test)]
+mod fast_failing;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

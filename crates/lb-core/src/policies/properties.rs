@@ -16,7 +16,8 @@ use crate::registry::PolicyRegistry;
 use crate::slot::Slot;
 use crate::stats::Outcome;
 
-const NAMES: [&str; 5] = ["pick_first", "round_robin", "random", "weighted_round_robin", "least_request"];
+const NAMES: [&str; 7] =
+    ["pick_first", "round_robin", "random", "weighted_round_robin", "least_request", "peak_ewma", "least_latency"];
 
 fn policy(name: &str) -> Box<dyn Policy> {
     PolicyRegistry::default().build(name, &Value::Null).unwrap()

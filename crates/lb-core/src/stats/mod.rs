@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use estimates::{Estimates, faded};
-use ticks::ticks;
+pub(crate) use ticks::ticks;
 
 use crate::feedback::Done;
 use crate::load::LoadReport;
@@ -157,10 +157,28 @@ impl EndpointStats {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// [`latency`](Self::latency) in seconds, sinking in silence as the peak does.
+    #[inline]
+    pub(crate) fn latency_seconds(&self, now: i64) -> Option<f32> {
+        self.believed(&self.latency, now)
+    }
+
     /// [`peak_latency`](Self::peak_latency) in seconds.
     #[inline]
     pub(crate) fn peak_seconds(&self, now: i64) -> Option<f32> {
         self.believed(&self.peak, now)
+    }
+
+    /// The share of failures among the latest answers, and forgotten in silence; 0 if nothing was answered.
+    #[inline]
+    pub(crate) fn failing(&self, now: i64) -> f32 {
+        self.believed(&self.failing, now).unwrap_or(0.0)
+    }
+
+    /// The same without regard to silence: never less than [`failing`](Self::failing).
+    #[inline]
+    pub(crate) fn failing_at_last(&self) -> f32 {
+        load_f32(&self.failing)
     }
 
     #[inline]

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
-use super::{EndpointStats, Outcome};
+use super::{EndpointStats, Outcome, ticks};
 use crate::feedback::Done;
 use crate::load::LoadReport;
 use crate::policies::testing::{slot, start};
@@ -166,6 +166,14 @@ fn a_share_of_failures_is_seen_as_it_is() {
         sum += endpoint.success();
     }
     assert!(close(sum / 1_000.0, 0.9), "{}", sum / 1_000.0);
+}
+
+#[test]
+fn failures_are_forgotten_in_silence() {
+    let mut endpoint = Endpoint::new();
+    endpoint.calls(60 * SECOND, MS, Outcome::Failure);
+    let failing = |seconds: u32| f64::from(endpoint.stats.failing(ticks(endpoint.now + seconds * SECOND)));
+    assert!(close(failing(0), 1.0) && close(failing(10), 0.5) && close(failing(70), 0.02));
 }
 
 #[test]
