@@ -1,0 +1,25 @@
+//! Who is compared if nobody says who.
+
+use crate::candidate::Candidate;
+
+/// Every policy that can do without a configuration, and the oracles to measure them by. Those a build of `lb-core` does not know
+/// are left out.
+pub const LINEUP: &[&str] = &[
+    "oracle",
+    "oracle_p2c",
+    "random",
+    "round_robin",
+    "weighted_round_robin",
+    "least_request",
+    r#"least_request{"selectionMethod":"FULL_SCAN"}"#,
+    "peak_ewma",
+    "least_latency",
+    "prequal",
+    "score",
+    "adaptive",
+];
+
+/// The candidates of [`LINEUP`] that exist.
+pub fn lineup() -> Vec<Candidate> {
+    LINEUP.iter().filter_map(|name| name.parse().ok()).collect()
+}
