@@ -101,7 +101,7 @@ impl Sim<'_> {
         }
     }
 
-    pub(super) fn probe_answer(&mut self, client: usize, slot: Slot, said: &Said) {
+    pub(super) fn probe_answer(&self, client: usize, slot: Slot, said: &Said) {
         self.tell_reported(client, slot, said, true);
     }
 
