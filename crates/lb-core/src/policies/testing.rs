@@ -63,6 +63,17 @@ impl Caller {
         Self { now: start(), headers: HeaderMap::new(), hints: PickHints::default(), scratch: Scratch::new(seed) }
     }
 
+    /// Its calls from now on have this hash key.
+    pub(crate) fn with_key(&mut self, key: &str) -> &mut Self {
+        self.hints.hash_key = Some(key.as_bytes().into());
+        self
+    }
+
+    /// The endpoint of each of the keys `k0`, `k1`, …, all of which must be picked.
+    pub(crate) fn slots_of_keys(&mut self, picker: &dyn Picker, keys: usize) -> Vec<Slot> {
+        (0..keys).map(|key| self.with_key(&format!("k{key}")).slot(picker)).collect()
+    }
+
     pub(crate) fn pick(&mut self, picker: &dyn Picker) -> PickResult {
         self.pick_after(picker, &[])
     }

@@ -1,0 +1,189 @@
+//! `ring_hash`: calls with equal keys go to the same endpoint, and few keys move when endpoints come or go.
+//!
+//! Every endpoint has points on a ring of hashes, in proportion to its weight; a call goes to the endpoint of the first point at or
+//! after the hash of its key. The points are hashes of the endpoint's key (its id, else its first address) and a counter, so that every
+//! client with the same list has the same ring. A call's key is its hash key, else its session, else the header
+//! `requestHashHeader`; without a header configured a call needs one of the first two and fails without, with one configured a call without
+//! key goes anywhere. Endpoints are connected only when a call leads there.
+//!
+//! **Bound.** The ring has at least `minRingSize` points (1024), at most `maxRingSize` (4096), and as far as these allow exactly as many
+//! per endpoint as weights say. With `k` points each, shares differ by about `1/√k` of themselves: ±10 % for ten endpoints at the default
+//! size. One of `n` endpoints that leaves moves its own share of the keys, `1/n`; and where the others get more points for it, to keep the
+//! ring at its least size, these take up to as much again from one another: `2/n` in all with fewer than 500 endpoints. With more endpoints
+//! than points some get no calls: raise `maxRingSize`, and the cap with [`with_cap`](RingHash::with_cap). A pick costs O(1): an index of
+//! as many buckets as there are points leads to the point or one next to it. The ring is rebuilt, in O(points · log points), only when
+//! keys or weights change.
+//!
+//! With `hashBalanceFactor` (percent, from 100) no endpoint takes more than that of the mean of calls in flight; what is too much goes
+//! to the next on the ring. Then all endpoints are connected.
+//!
+//! **When not.** Nothing is cached per key and all endpoints are alike: [`least_request`](super::LeastRequest) spreads better.
+//! [`maglev`](super::Maglev) is more even, [`rendezvous`](super::Rendezvous) moves fewer keys; neither is known to other gRPC clients.
+//!
+//! ```
+//! use lb_core::{PolicyRegistry, policies::RingHash};
+//! use serde_json::json;
+//!
+//! let typed = RingHash::from_config(&json!({"requestHashHeader": "x-user"}))?;
+//! let by_name = PolicyRegistry::default().build("ring_hash_experimental", &json!({"minRingSize": 2048}))?;
+//! # Ok::<(), lb_core::ConfigError>(())
+//! ```
+//!
+//! Source: gRFC A42, A61, A76; Karger et al., "Consistent Hashing and Random Trees", STOC 1997. Differences: an address may be in several
+//! endpoints, each then has its own place if the keys differ; later attempts of a call avoid the endpoints tried before.
+
+use std::fmt::Write;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::bounded::Bounds;
+use super::config;
+use super::hash::{self, CallHash};
+use super::members::Member;
+use super::walk::{Hashing, Table};
+use crate::policy::{ConfigError, LbState, Plan, Policy, SubchannelView};
+
+const DEFAULT_MIN: u32 = 1024;
+
+const DEFAULT_MAX: u32 = 4096;
+
+/// The largest ring anybody may configure (gRFC A42).
+const MOST: u32 = 8 * 1024 * 1024;
+
+/// What a client makes of larger sizes that somebody else configured, unless it was told otherwise: 48 KiB (gRFC A42).
+const DEFAULT_CAP: u32 = 4096;
+
+/// Equal keys to the same endpoint, by a ring of hashes. See the [module table](super) for when to use it.
+#[derive(Debug)]
+pub struct RingHash {
+    min: u32,
+    max: u32,
+    cap: u32,
+    hashing: Hashing<Ring>,
+}
+
+impl RingHash {
+    /// Its name in service configs; `ring_hash` is accepted as well.
+    pub const NAME: &'static str = "ring_hash_experimental";
+
+    /// From its configuration: `minRingSize` (default 1024) and `maxRingSize` (4096), each at most 8 388 608, where 0 is the default and
+    /// more than the cap is the cap; `requestHashHeader`, a header's name (default none); `hashBalanceFactor`, percent from 100 (default
+    /// none).
+    pub fn from_config(config: &Value) -> Result<Self, ConfigError> {
+        let (min, max) = (size(config, "minRingSize", DEFAULT_MIN)?, size(config, "maxRingSize", DEFAULT_MAX)?);
+        if min > max {
+            let allowed = format!("at most maxRingSize, {max}");
+            return Err(ConfigError::new(format!("{}.minRingSize", Self::NAME), min, allowed));
+        }
+        let (by, bounds) = (CallHash::strict(Self::NAME, config)?, Bounds::from_config(Self::NAME, config)?);
+        Ok(Self { min, max, cap: DEFAULT_CAP, hashing: Hashing::new(by, bounds) })
+    }
+
+    /// The same with another cap on both sizes, 1 to 8 388 608 (default 4096); values outside are taken as the nearest.
+    #[must_use]
+    pub fn with_cap(mut self, cap: u32) -> Self {
+        self.cap = cap.clamp(1, MOST);
+        self
+    }
+}
+
+impl Policy for RingHash {
+    fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState {
+        let (min, max) = (self.min.min(self.cap), self.max.min(self.cap));
+        self.hashing.rebuild(now, view, plan, |members| Ring::new(members, min, max))
+    }
+}
+
+fn size(config: &Value, field: &str, default: u32) -> Result<u32, ConfigError> {
+    match config::unsigned(RingHash::NAME, config, field, default)? {
+        0 => Ok(default),
+        size if size > MOST => {
+            Err(ConfigError::new(format!("{}.{field}", RingHash::NAME), size, format!("a whole number from 0 to {MOST}")))
+        }
+        size => Ok(size),
+    }
+}
+
+/// Points in order of their hashes. Never empty, and all three lists agree:
+/// `buckets[b]..buckets[b + 1]` are the points whose hashes begin with the bits `b`.
+#[derive(Debug)]
+struct Ring {
+    hashes: Box<[u64]>,
+    /// The member of each point.
+    members: Box<[u32]>,
+    buckets: Box<[u32]>,
+    /// Hash to bucket.
+    shift: u32,
+}
+
+impl Ring {
+    fn new(members: &[Member], min: u32, max: u32) -> Self {
+        let mut points = points(members, min, max);
+        points.sort_unstable();
+        let bits = points.len().next_power_of_two().trailing_zeros().max(1);
+        let shift = u64::BITS - bits;
+        let first_of = |bucket: u64| points.partition_point(|(hash, _)| hash >> shift < bucket) as u32;
+        let buckets = (0..=1 << bits).map(first_of).collect();
+        Self {
+            hashes: points.iter().map(|(hash, _)| *hash).collect(),
+            members: points.iter().map(|(_, member)| *member).collect(),
+            buckets,
+            shift,
+        }
+    }
+}
+
+/// The points of all members. Members come sorted by key, so that the rounding is the same everywhere.
+fn points(members: &[Member], min: u32, max: u32) -> Vec<(u64, u32)> {
+    let weights = || members.iter().map(|member| f64::from(member.weight));
+    let total: f64 = weights().sum();
+    let least = weights().filter(|weight| *weight > 0.0).fold(total, f64::min) / total;
+    let scale = ((least * f64::from(min)).ceil() / least).min(f64::from(max));
+    let mut points = Vec::with_capacity(scale.ceil() as usize);
+    let (mut current, mut target) = (0.0, 0.0);
+    let mut text = String::new();
+    for (member, index) in members.iter().zip(0..) {
+        target += scale * f64::from(member.weight) / total;
+        let mut counter = 0;
+        while current < target {
+            text.clear();
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{}_{counter}", member.key);
+            points.push((hash::hash(text.as_bytes()), index));
+            counter += 1;
+            current += 1.0;
+        }
+    }
+    points
+}
+
+impl Table for Ring {
+    #[inline]
+    fn places(&self) -> usize {
+        self.hashes.len()
+    }
+
+    #[inline]
+    fn find(&self, hash: u64) -> usize {
+        let bucket = (hash >> self.shift) as usize;
+        let (first, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let place = first + self.hashes[first..end].partition_point(|point| *point < hash);
+        if place == self.hashes.len() { 0 } else { place }
+    }
+
+    #[inline]
+    fn member(&self, place: usize) -> usize {
+        self.members[place] as usize
+    }
+
+    fn width(&self, place: usize) -> f64 {
+        let before = if place == 0 { self.hashes.len() - 1 } else { place - 1 };
+        let width = self.hashes[place].wrapping_sub(self.hashes[before]);
+        // A single point has the whole ring.
+        if self.hashes.len() == 1 { 1.0 } else { width as f64 / 2_f64.powi(64) }
+    }
+}
+
+#[cfg(test)]
+mod tests;
