@@ -163,7 +163,10 @@ impl Service<Request<Body>> for LbChannel {
     fn call(&mut self, request: Request<Body>) -> Call {
         let (head, body) = Head::new(request);
         let guard = match pick(self.snapshot.load(), &head, &mut self.scratch) {
-            Picked::Connected(placement) => Some(Guard::new(placement)),
+            Picked::Connected(placement) => {
+                placement.connect.into_iter().for_each(|slot| self.handle.shared().inbox.connect(slot));
+                Some(Guard::new(placement))
+            }
             // Anything else is decided, or waited for, by the call itself.
             _ => None,
         };

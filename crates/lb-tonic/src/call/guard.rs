@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lb_core::{Done, Feedback, Outcome};
+use lb_core::{Done, Feedback, Outcome, Slot};
 use tokio::time::Instant;
 
 use crate::snapshot::Connected;
@@ -15,6 +15,8 @@ pub(crate) struct Placement<'a> {
     /// The picker's own mark, told back to `feedback`.
     pub(crate) token: u64,
     pub(crate) feedback: Option<Arc<dyn Feedback>>,
+    /// Another one the picker would like connected for later calls.
+    pub(crate) connect: Option<Slot>,
 }
 
 /// One attempt at one endpoint. Moves from the call's future into the response's body, so that dropping either ends it.
@@ -31,7 +33,7 @@ pub(crate) struct Guard {
 impl Guard {
     #[inline]
     pub(crate) fn new(placement: Placement<'_>) -> Self {
-        let Placement { connected, at, token, feedback } = placement;
+        let Placement { connected, at, token, feedback, connect: _ } = placement;
         connected.stats.begin();
         Self { connected: Arc::clone(connected), outcome: Outcome::Cancelled, started: at, token, feedback }
     }

@@ -69,8 +69,9 @@ fn pick_from<'a>(
     let mut args = PickArgs::new(at.into_std(), head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
     match picker.pick(&mut args) {
         PickResult::Pick(slot) => {
-            let token = args.token;
-            let place = |connected| Picked::Connected(Placement { connected, at, token, feedback: picker.feedback().cloned() });
+            let (token, connect) = (args.token, args.connect);
+            let feedback = || picker.feedback().cloned();
+            let place = |connected| Picked::Connected(Placement { connected, at, token, feedback: feedback(), connect });
             snapshot.connected(slot).map_or(Picked::Wait, place)
         }
         PickResult::Connect(slot) => Picked::Connect(slot),
@@ -133,7 +134,10 @@ async fn find(handle: Arc<Handle>, seek: Box<Seek>, last_failure: LastFailure) -
         match pick(&snapshot, &seek.head, &mut scratch) {
             // The driver has yet to hear that this connection is gone.
             Picked::Connected(placement) if seek.head.is_unusable(placement.connected) => {}
-            Picked::Connected(placement) => return Ok((seek, Guard::new(placement))),
+            Picked::Connected(placement) => {
+                placement.connect.into_iter().for_each(|slot| shared.inbox.connect(slot));
+                return Ok((seek, Guard::new(placement)));
+            }
             Picked::Connect(slot) => shared.inbox.connect(slot),
             Picked::Wait if snapshot.core.state == ConnectivityState::Idle => shared.inbox.exit_idle(),
             Picked::Wait => {}
