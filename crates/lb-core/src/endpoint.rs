@@ -107,6 +107,13 @@ impl From<&str> for EndpointKey {
     }
 }
 
+impl From<EndpointKey> for Arc<str> {
+    /// The key as text.
+    fn from(key: EndpointKey) -> Self {
+        key.0
+    }
+}
+
 impl fmt::Display for EndpointKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -52,6 +52,15 @@ pub enum LbEvent {
     ResolverRecovered,
     /// A service config was refused; the last good one stands.
     ConfigRefused(Arc<str>),
+    /// A session left its endpoint for good. When very many move at once only some of them are told; statistics count all.
+    SessionMoved {
+        /// A hash of its id, the same for the same session as long as its table exists. The id itself is personal data, and is not told.
+        session: u64,
+        /// The endpoint it was at, by the name its table knows it by.
+        from: Arc<str>,
+        /// The endpoint it is at now.
+        to: Arc<str>,
+    },
     /// A subscriber was too slow and lost this many events; told to it alone.
     Lagged(u64),
 }
@@ -79,6 +88,7 @@ impl fmt::Display for LbEvent {
             Self::ResolverFailed(error) => write!(f, "resolver failed, last good set stands: {error}"),
             Self::ResolverRecovered => f.write_str("resolver answers again"),
             Self::ConfigRefused(error) => write!(f, "service config refused: {error}"),
+            Self::SessionMoved { session, from, to } => write!(f, "session {session:016x} moved from {from} to {to}"),
             Self::Lagged(lost) => write!(f, "{lost} events lost by a slow subscriber"),
         }
     }

@@ -55,6 +55,7 @@ impl PickHints {
     pub fn or(mut self, defaults: &Self) -> Self {
         self.policy = self.policy.or_else(|| defaults.policy.clone());
         self.hash_key = self.hash_key.or_else(|| defaults.hash_key.clone());
+        self.session = self.session.or_else(|| defaults.session.clone());
         self.wait_for_ready = self.wait_for_ready.or(defaults.wait_for_ready);
         self.pin = self.pin.or_else(|| defaults.pin.clone());
         for key in &defaults.exclude {

@@ -23,6 +23,7 @@ mod policy;
 mod registry;
 mod resolver;
 mod scratch;
+pub mod sessions;
 mod slot;
 mod snapshot;
 pub mod stages;
