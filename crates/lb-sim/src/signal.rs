@@ -1,7 +1,7 @@
 //! What a server knows of its own load, and says in reports and probe answers.
 //!
 //! Requests in flight and latency are as in the Prequal paper: for every finished call the server keeps how long it took and how many
-//! were in flight when it came, and answers with the median of the recent latencies at or near what is in flight now. The shares and
+//! were in flight when it came, and answers with the median of the latest latencies at or near what is in flight now. The shares and
 //! rates that ORCA has are averages over about a second.
 
 use std::collections::VecDeque;
@@ -11,10 +11,12 @@ use lb_core::LoadReport;
 
 use crate::time::Time;
 
-/// Latencies kept: about a second's worth at the testbed's rate.
-const KEPT: usize = 64;
-/// Latencies the median is taken of.
-const NEAREST: usize = 16;
+/// Numbers in flight below this have a class of latencies each; beyond, there are four to each doubling.
+const EXACT: u32 = 16;
+/// Latencies kept per class.
+const KEPT: usize = 8;
+/// Fewer are no median; the neighbouring classes are asked too.
+const ENOUGH: usize = 5;
 /// Older ones say nothing about now.
 const FRESH: Time = 5_000_000_000;
 /// Seconds the averages reach back.
@@ -22,17 +24,11 @@ const REACH: f64 = 1.0;
 
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
-    samples: VecDeque<Sample>,
+    /// By class of what a call found in flight: when it ended, and how long it took.
+    classes: Vec<VecDeque<(Time, Time)>>,
     utilization: f64,
     qps: f64,
     eps: f64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    at: Time,
-    in_flight: u32,
-    latency: Time,
 }
 
 /// One report, before it is made into the type that policies see.
@@ -57,10 +53,15 @@ impl Signal {
     /// A call is done that found `in_flight` others.
     pub(crate) fn done(&mut self, at: Time, in_flight: usize, latency: Time) {
         self.qps += 1.0 / REACH;
-        if self.samples.len() == KEPT {
-            self.samples.pop_front();
+        let class = class(in_flight as u32);
+        if self.classes.len() <= class {
+            self.classes.resize(class + 1, VecDeque::with_capacity(KEPT));
         }
-        self.samples.push_back(Sample { at, in_flight: in_flight as u32, latency });
+        let kept = &mut self.classes[class];
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((at, latency));
     }
 
     /// A call was answered with an error.
@@ -76,16 +77,33 @@ impl Signal {
     }
 
     fn latency(&self, now: Time, in_flight: u32) -> Option<Duration> {
-        let fresh = self.samples.iter().filter(|sample| now - sample.at <= FRESH);
-        let mut near: Vec<(u32, Time)> = fresh.map(|sample| (sample.in_flight.abs_diff(in_flight), sample.latency)).collect();
-        if near.len() > NEAREST {
-            near.select_nth_unstable(NEAREST - 1);
-            near.truncate(NEAREST);
+        let own = class(in_flight);
+        let mut found = Vec::with_capacity(3 * KEPT);
+        let mut collect = |class: usize| {
+            let kept = self.classes.get(class).into_iter().flatten();
+            found.extend(kept.filter(|(at, _)| now - at <= FRESH).map(|(_, latency)| *latency));
+            found.len() >= ENOUGH
+        };
+        let mut enough = collect(own);
+        for distance in 1..=self.classes.len().max(own) {
+            if enough {
+                break;
+            }
+            let below = own.checked_sub(distance).is_some_and(&mut collect);
+            enough = collect(own + distance) || below;
         }
-        let middle = near.len() / 2;
-        near.sort_unstable_by_key(|(_, latency)| *latency);
-        near.get(middle).map(|(_, latency)| Duration::from_nanos(*latency))
+        found.sort_unstable();
+        found.get(found.len() / 2).map(|latency| Duration::from_nanos(*latency))
     }
+}
+
+/// As `lb-server` has them, so that a policy sees here what it will see there.
+fn class(in_flight: u32) -> usize {
+    if in_flight < EXACT {
+        return in_flight as usize;
+    }
+    let doublings = in_flight.ilog2();
+    (EXACT + (doublings - 4) * 4 + ((in_flight >> (doublings - 2)) & 3)) as usize
 }
 
 impl Said {

@@ -11,4 +11,19 @@ macro_rules! shipped {
     };
 }
 
-shipped!["prequal_fig7", "prequal_ramp", "hetero"];
+shipped![
+    "prequal_fig7",
+    "prequal_ramp",
+    "hetero",
+    "clients_10",
+    "clients_1000",
+    "ramp_clients_1000",
+    "one_slow",
+    "one_fast_failing",
+    "rolling_restart",
+    "scale_out_by_half",
+    "zone_loss",
+    "cold_caches",
+    "subsetting_1000x1000",
+    "flip",
+];
