@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::address::Address;
 use crate::attributes::Attributes;
 
@@ -22,7 +24,8 @@ pub struct Endpoint {
 /// Identifies an endpoint across resolver updates: its addresses, sorted and joined by commas.
 ///
 /// Cheap to clone, compare and print.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "String")]
 pub struct EndpointKey(Arc<str>);
 
 /// An endpoint must have at least one address.
@@ -111,6 +114,12 @@ impl From<EndpointKey> for Arc<str> {
     /// The key as text.
     fn from(key: EndpointKey) -> Self {
         key.0
+    }
+}
+
+impl From<String> for EndpointKey {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
     }
 }
 

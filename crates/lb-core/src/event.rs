@@ -41,6 +41,24 @@ pub enum LbEvent {
         /// After.
         to: ConnectivityState,
     },
+    /// An endpoint became overloaded, or no longer is; from [`detect_overload`](crate::advice::detect_overload).
+    Overloaded {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Whether it is overloaded now.
+        overloaded: bool,
+        /// Its load in per cent of its capacity.
+        percent: u32,
+    },
+    /// There should be more or fewer endpoints; from a [`ScalingSignal`](crate::advice::ScalingSignal).
+    ScalingAdvised {
+        /// How many there are that can take calls.
+        current: u32,
+        /// How many there should be.
+        desired: u32,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// Another policy took over.
     PolicyChanged {
         /// Its name.
@@ -84,6 +102,11 @@ impl fmt::Display for LbEvent {
             Self::Drained { endpoint, drained: true } => write!(f, "endpoint {endpoint} drained"),
             Self::Drained { endpoint, drained: false } => write!(f, "endpoint {endpoint} back from drain"),
             Self::ChannelState { from, to } => write!(f, "channel {from} -> {to}"),
+            Self::Overloaded { endpoint, overloaded: true, percent } => write!(f, "endpoint {endpoint} overloaded at {percent} %"),
+            Self::Overloaded { endpoint, percent, .. } => write!(f, "endpoint {endpoint} no longer overloaded at {percent} %"),
+            Self::ScalingAdvised { current, desired, reason } => {
+                write!(f, "{desired} endpoints advised, there are {current}: {reason}")
+            }
             Self::PolicyChanged { policy } => write!(f, "policy {policy} took over"),
             Self::ResolverFailed(error) => write!(f, "resolver failed, last good set stands: {error}"),
             Self::ResolverRecovered => f.write_str("resolver answers again"),

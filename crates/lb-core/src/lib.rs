@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+pub mod advice;
+mod affinity;
 mod attributes;
 mod backoff;
 mod connectivity;
@@ -32,6 +34,7 @@ mod target;
 mod trigger;
 
 pub use address::{Address, AddressError, AddressFamily};
+pub use affinity::{AffinityRule, AffinityRules, Experience, KindOutcome};
 pub use attributes::{Attributes, Locality, RegistryHealth};
 pub use backoff::{Attempt, Backoff, BackoffConfig};
 pub use connectivity::ConnectivityState;

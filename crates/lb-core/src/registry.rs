@@ -12,7 +12,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::policies::{
-    IpHash, LeastLatency, LeastRequest, Maglev, PeakEwma, PickFirst, Random, Rendezvous, RingHash, RoundRobin, WeightedRoundRobin,
+    IpHash, LeastLatency, LeastRequest, Maglev, PeakEwma, PickFirst, Preset, Random, Rendezvous, RingHash, RoundRobin, Scored,
+    WeightedRoundRobin,
 };
 use crate::policy::{ConfigError, Policy, PolicyBuilder};
 
@@ -49,6 +50,8 @@ impl Default for PolicyRegistry {
             .with(BuiltIn::arc(Maglev::NAME, |config| Ok(Box::new(Maglev::from_config(config)?))))
             .with(BuiltIn::arc(Rendezvous::NAME, |config| Ok(Box::new(Rendezvous::from_config(config)?))))
             .with(BuiltIn::arc(IpHash::NAME, |config| Ok(Box::new(IpHash::from_config(config)?))))
+            .with(BuiltIn::arc(Scored::NAME, |config| Ok(Box::new(Scored::from_config(config)?))))
+            .with_all(Preset::ALL.map(|preset| Arc::new(PresetBuilder(preset)) as Arc<dyn PolicyBuilder>))
     }
 }
 
@@ -67,6 +70,11 @@ impl PolicyRegistry {
     #[must_use]
     pub fn with(mut self, builder: Arc<dyn PolicyBuilder>) -> Self {
         self.register(builder);
+        self
+    }
+
+    fn with_all(mut self, builders: impl IntoIterator<Item = Arc<dyn PolicyBuilder>>) -> Self {
+        builders.into_iter().for_each(|builder| self.register(builder));
         self
     }
 
@@ -146,6 +154,20 @@ impl PolicyBuilder for BuiltIn {
 
     fn build(&self, config: &Value, _registry: &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError> {
         (self.build)(config)
+    }
+}
+
+/// A preset of the policy `score`.
+#[derive(Debug)]
+struct PresetBuilder(Preset);
+
+impl PolicyBuilder for PresetBuilder {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn build(&self, config: &Value, _registry: &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError> {
+        Ok(Box::new(Scored::preset_from_config(self.0, config)?))
     }
 }
 

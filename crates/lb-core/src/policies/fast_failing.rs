@@ -16,7 +16,7 @@ use crate::stats::Outcome;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The failing one is the last.
-const ENDPOINTS: usize = 11;
+pub(super) const ENDPOINTS: usize = 11;
 
 const POLICIES: [(&str, &str); 6] = [
     ("peak_ewma", "{}"),
@@ -27,17 +27,18 @@ const POLICIES: [(&str, &str); 6] = [
     ("least_request", r#"{"activeRequestBias": 1}"#),
 ];
 
-struct World {
+/// A channel without IO and its servers, the last of which may be broken.
+pub(super) struct World {
     policy: Box<dyn Policy>,
-    view: Vec<SubchannelView>,
-    caller: Caller,
+    pub(super) view: Vec<SubchannelView>,
+    pub(super) caller: Caller,
     /// Calls in flight: when each ends, where, and after how long.
     calls: BinaryHeap<Reverse<(Instant, Slot, Duration)>>,
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 impl World {
-    fn new(name: &str, config: &str) -> Self {
+    pub(super) fn new(name: &str, config: &str) -> Self {
         let config: Value = serde_json::from_str(config).unwrap();
         let policy = PolicyRegistry::default().build(name, &config).unwrap();
         // Weights matter only to a policy with a bias.
@@ -46,7 +47,7 @@ impl World {
     }
 
     /// Calls arrive evenly; returns the share that goes to the last endpoint.
-    fn run(&mut self, time: Duration, calls_per_second: u32) -> f64 {
+    pub(super) fn run(&mut self, time: Duration, calls_per_second: u32) -> f64 {
         let picker = self.policy.rebuild(self.caller.now, &self.view, &mut Plan::new(1)).picker;
         let (calls, mut to_last) = (time.as_secs() as u32 * calls_per_second, 0);
         for _ in 0..calls {

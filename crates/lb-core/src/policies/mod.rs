@@ -13,6 +13,14 @@
 //! | `maglev` | by the hash of a key, evenly | endpoints cache by key and shares must be even |
 //! | `rendezvous` | by the hash of a key, moving as few as possible | endpoints cache by key and come and go often |
 //! | `ip_hash` | by the address of the client | as `rendezvous`, with nothing better than an address |
+//! | `score` | the best of a few at random by a weighted sum of [factors](Factor) | several things matter, and you know how much each does |
+//! | `weighted` | so, by free capacity, weight, health and connections | endpoints differ in size, and their registry knows |
+//! | `performance` | so, by success rate, speed, reliability and capacity | endpoints differ in how well they do |
+//! | `task` | so, by capacity, performance, affinity and reliability | tasks differ in kind and cost |
+//! | `health_aware` | so, by health, success rate and capacity | degraded endpoints should get less |
+//! | `capability_aware` | those that match what the call requires most exactly, by capacity | few endpoints can do what few calls need |
+//! | `workload_aware` | those capable of the kind of work, then by priority, weight, load and speed | kinds of work need kinds of endpoints |
+//! | `cost_aware` | so, by cost, capacity and success rate | some endpoints cost more than others |
 //!
 //! All but `pick_first` and those that hash keep a connection to every endpoint and choose among the READY ones. An attempt that
 //! follows another one of the same call avoids the endpoints tried before while there are others.
@@ -39,6 +47,7 @@ mod rendezvous;
 mod ring_hash;
 mod round_robin;
 mod sampler;
+mod score;
 mod stride;
 mod walk;
 mod weighted_round_robin;
@@ -56,6 +65,7 @@ pub use random::Random;
 pub use rendezvous::Rendezvous;
 pub use ring_hash::RingHash;
 pub use round_robin::RoundRobin;
+pub use score::{Factor, Factors, Preset, Scored};
 pub use weighted_round_robin::WeightedRoundRobin;
 #[cfg(test)]
 mod fast_failing;

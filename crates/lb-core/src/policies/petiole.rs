@@ -56,23 +56,29 @@ impl HasSlot for Slot {
 
 /// Draws an index into `rows` whose slot was not tried before; if all were, any.
 #[inline]
-pub(super) fn draw_untried<R: HasSlot>(rows: &[R], tried: &[Slot], mut draw: impl FnMut() -> usize) -> Slot {
-    let slot = rows[draw()].slot();
-    if tried.is_empty() || !tried.contains(&slot) { slot } else { draw_again(rows, tried, draw) }
+pub(super) fn draw_untried<R: HasSlot>(rows: &[R], tried: &[Slot], draw: impl FnMut() -> usize) -> Slot {
+    rows[draw_untried_at(rows, tried, draw)].slot()
+}
+
+/// The same, as an index.
+#[inline]
+pub(super) fn draw_untried_at<R: HasSlot>(rows: &[R], tried: &[Slot], mut draw: impl FnMut() -> usize) -> usize {
+    let index = draw();
+    if tried.is_empty() || !tried.contains(&rows[index].slot()) { index } else { draw_again(rows, tried, draw) }
 }
 
 #[cold]
-fn draw_again<R: HasSlot>(rows: &[R], tried: &[Slot], mut draw: impl FnMut() -> usize) -> Slot {
+fn draw_again<R: HasSlot>(rows: &[R], tried: &[Slot], mut draw: impl FnMut() -> usize) -> usize {
     let mut index = 0;
     for _ in 0..REDRAWS {
         index = draw();
         if !tried.contains(&rows[index].slot()) {
-            return rows[index].slot();
+            return index;
         }
     }
     // Among one row more than were tried is one that was not, if there is one at all.
-    let mut following = rows.iter().cycle().skip(index).take(tried.len() + 1).map(HasSlot::slot);
-    following.find(|slot| !tried.contains(slot)).unwrap_or_else(|| rows[index].slot())
+    let mut following = (0..rows.len()).cycle().skip(index).take(tried.len() + 1);
+    following.find(|index| !tried.contains(&rows[*index].slot())).unwrap_or(index)
 }
 
 /// The endpoints that are not READY: the whole picker while none is, and what a READY picker falls back to when a call restricts
