@@ -1,5 +1,7 @@
 //! Reading fields of a policy's JSON configuration: absent and `null` mean the default, a wrong type is an error.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::policy::ConfigError;
@@ -32,53 +34,70 @@ pub(super) fn full_scan(policy: &str, config: &Value) -> Result<bool, ConfigErro
     }
 }
 
-/// Checks a duration in proto3 JSON: seconds with up to nine decimals and an `s`, at most 10 000 years either way.
-pub(super) fn check_duration(policy: &str, config: &Value, field: &str) -> Result<(), ConfigError> {
+/// A duration in proto3 JSON: seconds with up to nine decimals and an `s`, at most 10 000 years either way. Below 0 is 0.
+pub(super) fn duration(policy: &str, config: &Value, field: &str, default: Duration) -> Result<Duration, ConfigError> {
+    let error = |value: &Value| {
+        ConfigError::new(format!("{policy}.{field}"), value, "seconds with up to 9 decimals and an s, such as \"0.5s\"")
+    };
     match config.get(field) {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::String(text)) if is_duration(text) => Ok(()),
-        Some(other) => {
-            Err(ConfigError::new(format!("{policy}.{field}"), other, "seconds with up to 9 decimals and an s, such as \"0.5s\""))
-        }
+        None | Some(Value::Null) => Ok(default),
+        Some(value) => value.as_str().and_then(parse_duration).ok_or_else(|| error(value)),
     }
 }
 
-fn is_duration(text: &str) -> bool {
+fn parse_duration(text: &str) -> Option<Duration> {
     const MOST_SECONDS: u64 = 315_576_000_000;
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    let Some(number) = text.strip_suffix('s') else { return false };
-    let number = number.strip_prefix('-').unwrap_or(number);
-    let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
-    let seconds = if digits(whole) { whole.parse().ok() } else { None };
-    seconds.is_some_and(|seconds: u64| seconds <= MOST_SECONDS) && digits(decimals) && decimals.len() <= 9
+    let number = text.strip_suffix('s')?;
+    let size = number.strip_prefix('-').unwrap_or(number);
+    let (whole, decimals) = size.split_once('.').unwrap_or((size, "0"));
+    if !digits(whole) || !digits(decimals) || decimals.len() > 9 {
+        return None;
+    }
+    let seconds = whole.parse().ok().filter(|seconds: &u64| *seconds <= MOST_SECONDS)?;
+    let nanos = format!("{decimals:0<9}").parse().ok()?;
+    Some(if number.starts_with('-') { Duration::ZERO } else { Duration::new(seconds, nanos) })
 }
 
-/// Checks a number that may not be negative.
-pub(super) fn check_not_negative(policy: &str, config: &Value, field: &str) -> Result<(), ConfigError> {
+/// A number that may not be negative.
+pub(super) fn not_negative(policy: &str, config: &Value, field: &str, default: f64) -> Result<f64, ConfigError> {
     match config.get(field) {
-        None | Some(Value::Null) => Ok(()),
-        Some(value) if value.as_f64().is_some_and(|number| number >= 0.0) => Ok(()),
-        Some(other) => Err(ConfigError::new(format!("{policy}.{field}"), other, "a number from 0")),
+        None | Some(Value::Null) => Ok(default),
+        Some(value) => value
+            .as_f64()
+            .filter(|number| *number >= 0.0)
+            .ok_or_else(|| ConfigError::new(format!("{policy}.{field}"), value, "a number from 0")),
     }
 }
 
-/// Checks a list of texts.
-pub(super) fn check_texts(policy: &str, config: &Value, field: &str) -> Result<(), ConfigError> {
+/// A list of texts; absent is empty.
+pub(super) fn texts<'a>(policy: &str, config: &'a Value, field: &str) -> Result<Vec<&'a str>, ConfigError> {
+    let error = |value: &Value| ConfigError::new(format!("{policy}.{field}"), value, "a list of texts");
     match config.get(field) {
-        None | Some(Value::Null) => Ok(()),
-        Some(Value::Array(list)) if list.iter().all(Value::is_string) => Ok(()),
-        Some(other) => Err(ConfigError::new(format!("{policy}.{field}"), other, "a list of texts")),
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(value) => {
+            let list = value.as_array().ok_or_else(|| error(value))?;
+            list.iter().map(|text| text.as_str().ok_or_else(|| error(value))).collect()
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_duration;
+    use super::*;
 
     #[test]
     fn durations() {
-        for good in ["10s", "0.1s", "0s", "-1.5s", "1.123456789s", "315576000000s"] {
-            assert!(is_duration(good), "{good}");
+        for (good, millis) in [
+            ("10s", 10_000),
+            ("0.1s", 100),
+            ("0s", 0),
+            ("-1.5s", 0),
+            ("1.123456789s", 1_123),
+            ("007s", 7_000),
+            ("315576000000s", 315_576_000_000_000),
+        ] {
+            assert_eq!(parse_duration(good).map(|duration| duration.as_millis()), Some(millis), "{good}");
         }
         for bad in [
             "",
@@ -86,6 +105,7 @@ mod tests {
             "10",
             "1.s",
             ".5s",
+            "-s",
             "1.1234567890s",
             "315576000001s",
             "--1s",
@@ -95,7 +115,7 @@ mod tests {
             "1m",
             "99999999999999999999s",
         ] {
-            assert!(!is_duration(bad), "{bad}");
+            assert_eq!(parse_duration(bad), None, "{bad}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! | `pick_first` | the first endpoint that answers, and stays there | the order means preference, or one connection is enough |
 //! | `round_robin` | each in turn | endpoints and calls are alike |
 //! | `random` | any | many clients, each with few calls |
-//! | `weighted_round_robin` | each in proportion to its weight | endpoints differ, and somebody knows by how much |
+//! | `weighted_round_robin` | each in proportion to its weight | endpoints differ, and report their load or somebody knows by how much |
 //! | `least_request` | the less busy of a few at random | calls or endpoints differ, and nobody knows by how much |
 //! | `peak_ewma` | the better of two at random by latency × calls in flight | the same, and some endpoint may stall |
 //! | `least_latency` | the faster of two at random, or the fastest | latency does not depend on load |
