@@ -8,6 +8,8 @@ mod health;
 mod odd_servers;
 mod options;
 mod policy_switch;
+mod session_tokens;
+mod sessions;
 mod sets;
 mod streams;
 #[path = "../support/mod.rs"]

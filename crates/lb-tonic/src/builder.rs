@@ -22,6 +22,7 @@ use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs
 use crate::error::BuildError;
 use crate::policy_choice::PolicyChoice;
 use crate::resolvers::ResolverRegistry;
+use crate::sessions::{ChannelSessions, Prepared, SessionConfig};
 use crate::shared::{CallConfig, Handle, Shared};
 use crate::snapshot::ChannelSnapshot;
 use crate::transport::{AnyConnector, Boxed, Direct};
@@ -68,6 +69,7 @@ pub struct LbChannelBuilder {
     max_request: Option<usize>,
     max_response: Option<usize>,
     observers: Vec<Arc<dyn Observer>>,
+    sessions: Option<SessionConfig>,
     seed: Option<u64>,
 }
 
@@ -95,6 +97,7 @@ impl LbChannelBuilder {
             max_request: None,
             max_response: None,
             observers: Vec::new(),
+            sessions: None,
             seed: None,
         }
     }
@@ -229,6 +232,12 @@ impl LbChannelBuilder {
         self
     }
 
+    /// Keeps the calls of a session together; default not.
+    pub fn sessions(mut self, sessions: SessionConfig) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
+
     /// Where randomness starts, for reproducible runs; default random.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -254,12 +263,21 @@ impl LbChannelBuilder {
         let idle = Idle::new(self.idle_timeout);
         let source = Source { resolver, target, configs: ServiceConfigs::new(self.policies.clone()) };
         let observers = std::mem::take(&mut self.observers);
+        let sessions = self.prepare_sessions()?;
+        let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
         let (machine, policies) = self.make_machine(seed)?;
 
         let shared = Shared::new(ChannelSnapshot::initial());
-        let handle = Handle::new(Arc::clone(&shared), calls, policies, seed);
-        runtime.spawn(Driver::new(machine, shared, source, Connections::new(settings), idle, observers).run());
+        let handle = Handle::new(Arc::clone(&shared), calls, policies, sessions, seed);
+        runtime.spawn(Driver::new(machine, shared, source, Connections::new(settings), idle, observers, sweep).run());
         Ok(LbChannel::new(handle))
+    }
+
+    fn prepare_sessions(&mut self) -> Result<Option<ChannelSessions>, ConfigError> {
+        let Some(config) = self.sessions.take() else { return Ok(None) };
+        let Prepared { sessions, policy } = config.prepare(&self.policies)?;
+        self.further.extend(policy.map(PolicyChoice::built));
+        Ok(Some(sessions))
     }
 
     fn make_connector(&mut self) -> Result<Arc<dyn AnyConnector>, BuildError> {

@@ -20,6 +20,7 @@ use crate::call::{Call, Guard, Head, Picked, ResponseBody, pick};
 use crate::endpoints::EndpointInfo;
 use crate::events::Events;
 use crate::resolver_status::ResolverStatus;
+use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
 use crate::shared::Handle;
 use crate::snapshot::{ChannelSnapshot, SnapshotSource};
 
@@ -100,6 +101,16 @@ impl LbChannel {
         Events::new(self.handle.shared().events.subscribe())
     }
 
+    /// The table of sessions, to look at, to clear and to keep over a restart; `None` if the channel has none.
+    pub fn sessions(&self) -> Option<&SessionStore> {
+        self.handle.sessions().and_then(ChannelSessions::store)
+    }
+
+    /// What became of calls and their session tokens; `None` if the channel's sessions are not kept by tokens.
+    pub fn session_tokens(&self) -> Option<TokenStats> {
+        self.handle.sessions().and_then(ChannelSessions::tokens).map(SessionTokens::stats)
+    }
+
     /// Switches to another registered policy gracefully: the old one serves until the new one can. `config` is the policy's own,
     /// as in a service config; `Err` names what is wrong with it and changes nothing.
     pub fn set_policy(&self, name: &str, config: &Value) -> Result<(), ConfigError> {
@@ -161,8 +172,11 @@ impl Service<Request<Body>> for LbChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Call {
-        let (head, body) = Head::new(request);
-        let guard = match pick(self.snapshot.load(), &head, &mut self.scratch) {
+        let (mut head, body) = Head::new(request);
+        if let Some(sessions) = self.handle.sessions() {
+            sessions.prepare(&mut head);
+        }
+        let guard = match pick(&self.handle, self.snapshot.load(), &head, &mut self.scratch) {
             Picked::Connected(placement) => {
                 placement.connect.into_iter().for_each(|slot| self.handle.shared().inbox.connect(slot));
                 Some(Guard::new(placement))

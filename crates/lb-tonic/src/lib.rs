@@ -8,6 +8,7 @@
 //! | [`LbChannelBuilder`] | everything that can be chosen |
 //! | [`PickOptions`] | what one call wishes, through an interceptor or its extensions |
 //! | [`PickedEndpoint`] | where a call went, in its response's extensions |
+//! | [`SessionConfig`], [`SessionStore`] | calls that belong together go to one endpoint |
 //! | [`CallError`] | why a call failed, behind its status |
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ mod picked;
 mod policy_choice;
 mod resolver_status;
 mod resolvers;
+mod sessions;
 mod shared;
 mod snapshot;
 #[cfg(feature = "tonic-endpoint")]
@@ -46,5 +48,6 @@ pub use picked::PickedEndpoint;
 pub use policy_choice::PolicyChoice;
 pub use resolver_status::ResolverStatus;
 pub use resolvers::ResolverRegistry;
+pub use sessions::{SessionConfig, SessionCursor, SessionExport, SessionPage, SessionStore, SessionTokens, TokenStats};
 #[cfg(feature = "tonic-endpoint")]
 pub use tonic_connector::{TonicConnector, TonicTransport};

@@ -42,6 +42,14 @@ impl PickOptions {
         self
     }
 
+    /// Is of this session: goes to the endpoint the session is at, if the channel keeps
+    /// [sessions](crate::LbChannelBuilder::sessions).
+    #[must_use]
+    pub fn session(mut self, session: impl Into<Arc<str>>) -> Self {
+        self.hints.session = Some(session.into());
+        self
+    }
+
     /// Waits while no endpoint is reachable instead of failing with UNAVAILABLE; until the deadline, if the call has one.
     #[must_use]
     pub fn wait_for_ready(mut self, wait: bool) -> Self {

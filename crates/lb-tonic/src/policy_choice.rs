@@ -37,6 +37,10 @@ impl PolicyChoice {
         Self(Kind::List(list))
     }
 
+    pub(crate) fn built(policy: NamedPolicy) -> Self {
+        Self(Kind::Built(policy))
+    }
+
     pub(crate) fn build(self, registry: &PolicyRegistry) -> Result<NamedPolicy, ConfigError> {
         match self.0 {
             Kind::Named(name, config) => registry.build(&name, &config).map(|policy| NamedPolicy::new(name, policy)),

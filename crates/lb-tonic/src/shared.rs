@@ -14,6 +14,7 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use crate::error::CallError;
 use crate::resolver_status::Resolution;
+use crate::sessions::{ChannelSessions, Moved};
 use crate::snapshot::ChannelSnapshot;
 
 /// How many events a subscriber may be behind before it loses the oldest.
@@ -97,6 +98,7 @@ pub(crate) struct Wishes {
     pub(crate) connect: BTreeSet<Slot>,
     pub(crate) commands: Vec<Command>,
     pub(crate) check_health: bool,
+    pub(crate) moved: Moved,
     pub(crate) close: bool,
 }
 
@@ -117,6 +119,11 @@ impl Inbox {
 
     pub(crate) fn check_health(&self) {
         self.change(|wishes| wishes.check_health = true);
+    }
+
+    /// A session has moved; told by the driver, so that observers hear everything in order and on one task.
+    pub(crate) fn moved(&self, event: LbEvent) {
+        self.change(|wishes| wishes.moved.push(event));
     }
 
     fn close(&self) {
@@ -148,7 +155,12 @@ impl Inbox {
 
 impl Wishes {
     fn is_empty(&self) -> bool {
-        !self.exit_idle && !self.check_health && !self.close && self.connect.is_empty() && self.commands.is_empty()
+        !self.exit_idle
+            && !self.check_health
+            && !self.close
+            && self.connect.is_empty()
+            && self.commands.is_empty()
+            && self.moved.is_empty()
     }
 }
 
@@ -168,14 +180,21 @@ pub(crate) struct Handle {
     shared: Arc<Shared>,
     config: CallConfig,
     registry: PolicyRegistry,
+    sessions: Option<ChannelSessions>,
     further: Mutex<BTreeSet<Arc<str>>>,
     seed: u64,
     clones: AtomicU64,
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>, config: CallConfig, registry: PolicyRegistry, seed: u64) -> Arc<Self> {
-        Arc::new(Self { shared, config, registry, further: Mutex::default(), seed, clones: AtomicU64::new(0) })
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        config: CallConfig,
+        registry: PolicyRegistry,
+        sessions: Option<ChannelSessions>,
+        seed: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self { shared, config, registry, sessions, further: Mutex::default(), seed, clones: AtomicU64::new(0) })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -184,6 +203,12 @@ impl Handle {
 
     pub(crate) fn config(&self) -> &CallConfig {
         &self.config
+    }
+
+    /// How calls of a session are kept together, if they are.
+    #[inline]
+    pub(crate) fn sessions(&self) -> Option<&ChannelSessions> {
+        self.sessions.as_ref()
     }
 
     pub(crate) fn registry(&self) -> &PolicyRegistry {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lb_core::{Done, Feedback, Outcome, Slot};
 use tokio::time::Instant;
 
+use crate::sessions::Tie;
 use crate::snapshot::Connected;
 
 /// Where a picker placed an attempt.
@@ -17,6 +18,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) feedback: Option<Arc<dyn Feedback>>,
     /// Another one the picker would like connected for later calls.
     pub(crate) connect: Option<Slot>,
+    /// What binds the attempt to a session.
+    pub(crate) tie: Option<Tie>,
 }
 
 /// One attempt at one endpoint. Moves from the call's future into the response's body, so that dropping either ends it.
@@ -28,14 +31,16 @@ pub(crate) struct Guard {
     started: Instant,
     token: u64,
     feedback: Option<Arc<dyn Feedback>>,
+    /// Ends with the attempt.
+    pub(crate) tie: Option<Tie>,
 }
 
 impl Guard {
     #[inline]
     pub(crate) fn new(placement: Placement<'_>) -> Self {
-        let Placement { connected, at, token, feedback, connect: _ } = placement;
+        let Placement { connected, at, token, feedback, connect: _, tie } = placement;
         connected.stats.begin();
-        Self { connected: Arc::clone(connected), outcome: Outcome::Cancelled, started: at, token, feedback }
+        Self { connected: Arc::clone(connected), outcome: Outcome::Cancelled, started: at, token, feedback, tie }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 use lb_core::{PickHints, Slot};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::options::PickOptions;
 use crate::snapshot::Connected;
@@ -32,6 +33,10 @@ pub(crate) struct Head {
     /// Whether a server has refused the call unprocessed; it gets one more chance, not two.
     pub(crate) was_refused: bool,
     pub(crate) attempts: u32,
+    /// The endpoint that the call's session token names.
+    pub(crate) session_home: Option<Arc<str>>,
+    /// Until when the call waits for the endpoint of its session; `None` while it does not.
+    pub(crate) session_until: Option<Instant>,
 }
 
 impl Head {
@@ -50,6 +55,8 @@ impl Head {
             unusable: None,
             was_refused: false,
             attempts: 0,
+            session_home: None,
+            session_until: None,
         };
         (head, body)
     }

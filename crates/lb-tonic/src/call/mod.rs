@@ -41,11 +41,11 @@ use crate::shared::Handle;
 use crate::transport::{AnyBody, AttemptError, AttemptErrorKind, AttemptFuture};
 
 pub(crate) use failure::{failure, http_failure};
-pub(crate) use guard::Guard;
+pub(crate) use guard::{Guard, Placement};
 pub(crate) use head::Head;
 pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
-pub(crate) use seek::{Picked, pick};
+pub(crate) use seek::{Picked, pick, pick_by_policy};
 
 use request_body::{Beginning, Content};
 use seek::{Seek, Seeking};
@@ -182,6 +182,9 @@ impl Call {
             return Err(error);
         }
         let (mut parts, body) = response.into_parts();
+        if let (Some(tie), Some(sessions)) = (&guard.tie, self.handle.sessions()) {
+            sessions.answer(tie, &guard.connected, &mut parts.headers);
+        }
         // The request's map has its memory already, and what was in it has been read. A new map would cost three allocations.
         if head.extended {
             head.extensions.clear();

@@ -31,6 +31,8 @@ pub(crate) enum Picked<'a> {
     Connect(lb_core::Slot),
     /// Wait for the next generation.
     Wait,
+    /// Wait for the next generation or until this time, for the endpoint of the call's session, which has to be connected first.
+    Await { connect: Option<lb_core::Slot>, until: Instant },
     /// Wait if the call waits for ready, else fail.
     Fail(Arc<str>),
     /// The call cannot succeed.
@@ -39,9 +41,18 @@ pub(crate) enum Picked<'a> {
     MissingPolicy(Arc<str>),
 }
 
+/// Looks where the call's session is, or asks a snapshot's picker.
+#[inline]
+pub(crate) fn pick<'a>(handle: &Handle, snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
+    match handle.sessions() {
+        Some(sessions) => sessions.pick(handle.shared(), snapshot, head, scratch),
+        None => pick_by_policy(snapshot, head, scratch),
+    }
+}
+
 /// Asks a snapshot's picker.
 #[inline]
-pub(crate) fn pick<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
+pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
     let Some(hints) = &head.hints else {
         return match snapshot.core.picker(None) {
             Some(picker) => pick_from(snapshot, &**picker, head, &PickHints::default(), scratch),
@@ -71,7 +82,7 @@ fn pick_from<'a>(
         PickResult::Pick(slot) => {
             let (token, connect) = (args.token, args.connect);
             let feedback = || picker.feedback().cloned();
-            let place = |connected| Picked::Connected(Placement { connected, at, token, feedback: feedback(), connect });
+            let place = |connected| Picked::Connected(Placement { connected, at, token, feedback: feedback(), connect, tie: None });
             snapshot.connected(slot).map_or(Picked::Wait, place)
         }
         PickResult::Connect(slot) => Picked::Connect(slot),
@@ -118,7 +129,7 @@ impl Seeking {
 }
 
 /// Picks, and picks again with every new generation, until there is an endpoint or none to be expected.
-async fn find(handle: Arc<Handle>, seek: Box<Seek>, last_failure: LastFailure) -> Found {
+async fn find(handle: Arc<Handle>, mut seek: Box<Seek>, last_failure: LastFailure) -> Found {
     let shared = handle.shared();
     let _waiting = shared.waiting();
     let mut generations = shared.generations();
@@ -131,7 +142,8 @@ async fn find(handle: Arc<Handle>, seek: Box<Seek>, last_failure: LastFailure) -
         if snapshot.core.state == ConnectivityState::Shutdown {
             return Err(CallError::Closed);
         }
-        match pick(&snapshot, &seek.head, &mut scratch) {
+        let mut give_up = None;
+        match pick(&handle, &snapshot, &seek.head, &mut scratch) {
             // The driver has yet to hear that this connection is gone.
             Picked::Connected(placement) if seek.head.is_unusable(placement.connected) => {}
             Picked::Connected(placement) => {
@@ -141,12 +153,21 @@ async fn find(handle: Arc<Handle>, seek: Box<Seek>, last_failure: LastFailure) -
             Picked::Connect(slot) => shared.inbox.connect(slot),
             Picked::Wait if snapshot.core.state == ConnectivityState::Idle => shared.inbox.exit_idle(),
             Picked::Wait => {}
+            Picked::Await { connect, until } => {
+                connect.into_iter().for_each(|slot| shared.inbox.connect(slot));
+                give_up = Some(*seek.head.session_until.get_or_insert(until));
+            }
             Picked::Fail(reason) if seek.head.wait_for_ready(handle.config().wait_for_ready) => last_failure.set(reason),
             Picked::Fail(reason) => return Err(CallError::NoEndpoint { target: handle.config().target.clone(), reason }),
             Picked::Never(error) => return Err(error),
             Picked::MissingPolicy(name) => handle.add_policy(&name, &snapshot)?,
         }
-        if generations.wait_for(|newest| *newest > generation).await.is_err() {
+        let next = generations.wait_for(|newest| *newest > generation);
+        let next = match give_up {
+            Some(until) => tokio::time::timeout_at(until, next).await,
+            None => Ok(next.await),
+        };
+        if let Ok(Err(_)) = next {
             return Err(CallError::Closed);
         }
     }

@@ -23,6 +23,7 @@ use lb_core::{
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::sessions::Sweep;
 use crate::shared::{Shared, Wishes};
 use crate::snapshot::ChannelSnapshot;
 
@@ -52,6 +53,7 @@ pub(crate) struct Driver {
     pub(crate) connections: Connections,
     pub(crate) idle: Idle,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
+    pub(crate) sweep: Option<Sweep>,
     resolving: Option<(ResolverStream, Trigger)>,
     wake_at: Option<Instant>,
     effects: Vec<Effect>,
@@ -64,6 +66,7 @@ enum Input {
     Connection(Option<Event>),
     Tick,
     IdleCheck,
+    Sweep,
 }
 
 impl Driver {
@@ -74,8 +77,9 @@ impl Driver {
         connections: Connections,
         idle: Idle,
         observers: Vec<Arc<dyn Observer>>,
+        sweep: Option<Sweep>,
     ) -> Self {
-        Self { machine, shared, source, connections, idle, observers, resolving: None, wake_at: None, effects: Vec::new() }
+        Self { machine, shared, source, connections, idle, observers, sweep, resolving: None, wake_at: None, effects: Vec::new() }
     }
 
     /// Drives until the last clone is gone.
@@ -108,6 +112,7 @@ impl Driver {
             event = self.connections.next() => Input::Connection(event),
             () = wake(self.wake_at) => Input::Tick,
             () = wake(self.idle.next_check()) => Input::IdleCheck,
+            () = wake(self.sweep.as_ref().map(Sweep::next)) => Input::Sweep,
         }
     }
 
@@ -141,6 +146,10 @@ impl Driver {
                 }
                 Event::EnterIdle
             }
+            Input::Sweep => {
+                self.sweep.iter_mut().for_each(Sweep::run);
+                return true;
+            }
         };
         self.tell(event);
         true
@@ -169,6 +178,7 @@ impl Driver {
         if wishes.check_health {
             self.connections.check_health();
         }
+        wishes.moved.into_iter().for_each(|event| self.emit(&event));
         if wishes.close {
             self.tell(Event::Shutdown);
         }
