@@ -37,13 +37,15 @@ pub struct SubchannelView {
     pub stats: Arc<EndpointStats>,
     /// Why it is in TRANSIENT_FAILURE.
     pub error: Option<Arc<str>>,
+    /// Whether it has a connection, so that calls can be sent there even if its health check says it does not serve.
+    pub connected: bool,
 }
 
 impl SubchannelView {
     /// A view of a subchannel with the weight of its endpoint.
     pub fn new(slot: Slot, endpoint: Arc<Endpoint>, state: ConnectivityState, stats: Arc<EndpointStats>) -> Self {
         let weight = endpoint.attributes.weight;
-        Self { slot, endpoint, state, weight, stats, error: None }
+        Self { slot, endpoint, state, weight, stats, error: None, connected: state == ConnectivityState::Ready }
     }
 }
 
@@ -112,6 +114,12 @@ impl LbState {
 pub trait Policy: fmt::Debug + Send + 'static {
     /// Looks at the view and decides.
     fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState;
+
+    /// Whether it wants to see the endpoints of all [priorities](crate::Attributes::priority) at once. The channel then does not choose a
+    /// group for it and for the policies that calls ask for by name.
+    fn spans_priorities(&self) -> bool {
+        false
+    }
 }
 
 /// Edits the view before the policies see it: hides endpoints, changes weights.

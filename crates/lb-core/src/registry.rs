@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::policies::{
-    IpHash, LeastLatency, LeastRequest, Maglev, PeakEwma, PickFirst, Preset, Random, Rendezvous, RingHash, RoundRobin, Scored,
-    WeightedRoundRobin,
+    IpHash, LeastLatency, LeastRequest, Maglev, PeakEwma, PickFirst, Preset, PrioritySpillover, Random, RandomSubsetting,
+    Rendezvous, RingHash, RoundRobin, Scored, WeightedRoundRobin, WrrLocality,
 };
 use crate::policy::{ConfigError, Policy, PolicyBuilder};
 
@@ -49,6 +49,15 @@ impl Default for PolicyRegistry {
             .with(BuiltIn::arc("ring_hash", |config| Ok(Box::new(RingHash::from_config(config)?))))
             .with(BuiltIn::arc(Maglev::NAME, |config| Ok(Box::new(Maglev::from_config(config)?))))
             .with(BuiltIn::arc(Rendezvous::NAME, |config| Ok(Box::new(Rendezvous::from_config(config)?))))
+            .with(Composite::arc(RandomSubsetting::NAME, |config, known| {
+                Ok(Box::new(RandomSubsetting::from_config(config, known)?))
+            }))
+            .with(Composite::arc("random_subsetting", |config, known| Ok(Box::new(RandomSubsetting::from_config(config, known)?))))
+            .with(Composite::arc(WrrLocality::NAME, |config, known| Ok(Box::new(WrrLocality::from_config(config, known)?))))
+            .with(Composite::arc("wrr_locality", |config, known| Ok(Box::new(WrrLocality::from_config(config, known)?))))
+            .with(Composite::arc(PrioritySpillover::NAME, |config, known| {
+                Ok(Box::new(PrioritySpillover::from_config(config, known)?))
+            }))
             .with(BuiltIn::arc(IpHash::NAME, |config| Ok(Box::new(IpHash::from_config(config)?))))
             .with(BuiltIn::arc(Scored::NAME, |config| Ok(Box::new(Scored::from_config(config)?))))
             .with_all(Preset::ALL.map(|preset| Arc::new(PresetBuilder(preset)) as Arc<dyn PolicyBuilder>))
@@ -171,6 +180,31 @@ impl PolicyBuilder for PresetBuilder {
     }
 }
 
+type BuildComposite = fn(&Value, &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError>;
+
+/// A policy that comes with the crate and contains others.
+#[derive(Debug)]
+struct Composite {
+    name: &'static str,
+    build: BuildComposite,
+}
+
+impl Composite {
+    fn arc(name: &'static str, build: BuildComposite) -> Arc<dyn PolicyBuilder> {
+        Arc::new(Self { name, build })
+    }
+}
+
+impl PolicyBuilder for Composite {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn build(&self, config: &Value, registry: &PolicyRegistry) -> Result<Box<dyn Policy>, ConfigError> {
+        (self.build)(config, registry)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -182,14 +216,18 @@ mod tests {
     }
 
     #[test]
-    fn every_built_in_policy_builds_without_fields() {
+    fn every_built_in_policy_builds_without_fields_but_those_with_others_within() {
         let registry = PolicyRegistry::default();
         let names: Vec<&str> = registry.names().collect();
         for known in [RoundRobin::NAME, LeastRequest::NAME, "least_request", RingHash::NAME, "ring_hash"] {
             assert!(names.contains(&known), "{known} of {names:?}");
         }
+        const WITH_OTHERS: [&str; 5] =
+            [RandomSubsetting::NAME, "random_subsetting", WrrLocality::NAME, "wrr_locality", PrioritySpillover::NAME];
         for name in names {
-            assert!(registry.build(name, &json!({})).is_ok() && registry.build(name, &Value::Null).is_ok(), "{name}");
+            let builds = !WITH_OTHERS.contains(&name);
+            assert_eq!(registry.build(name, &json!({})).is_ok(), builds, "{name}");
+            assert_eq!(registry.build(name, &Value::Null).is_ok(), builds, "{name}");
             assert!(registry.build(name, &json!([])).is_err(), "{name}");
         }
     }

@@ -24,6 +24,9 @@ use super::table::Table;
 pub(super) struct Balancer {
     /// Endpoints an operator has taken out.
     pub(super) drain: DrainStage,
+    registry_health: RegistryHealthStage,
+    priority: PriorityStage,
+    /// Custom ones.
     stages: Vec<Box<dyn Stage>>,
     current: NamedPolicy,
     pending: Option<NamedPolicy>,
@@ -49,9 +52,15 @@ pub(super) struct Outcome {
 impl Balancer {
     /// The built-in stages, then `custom`, then `policy`.
     pub(super) fn new(custom: Vec<Box<dyn Stage>>, policy: NamedPolicy) -> Self {
-        let mut stages: Vec<Box<dyn Stage>> = vec![Box::new(RegistryHealthStage), Box::new(PriorityStage::default())];
-        stages.extend(custom);
-        Self { drain: DrainStage::default(), stages, current: policy, pending: None, further: Vec::new() }
+        Self {
+            drain: DrainStage::default(),
+            registry_health: RegistryHealthStage,
+            priority: PriorityStage::default(),
+            stages: custom,
+            current: policy,
+            pending: None,
+            further: Vec::new(),
+        }
     }
 
     /// Begins a graceful switch; a switch that has not finished is given up for it.
@@ -93,8 +102,12 @@ impl Balancer {
     fn stage(&mut self, now: Instant, table: &Table, plan: &mut Plan) -> (Vec<SubchannelView>, Vec<Hidden>) {
         let mut visible: Vec<SubchannelView> = table.iter().map(Subchannel::view).collect();
         let mut hidden = Vec::new();
-        let built_in: [&mut dyn Stage; 1] = [&mut self.drain];
-        for stage in built_in.into_iter().chain(self.stages.iter_mut().map(|stage| &mut **stage as &mut dyn Stage)) {
+        let mut stages: Vec<&mut dyn Stage> = vec![&mut self.drain, &mut self.registry_health];
+        if !self.current.policy.spans_priorities() {
+            stages.push(&mut self.priority);
+        }
+        stages.extend(self.stages.iter_mut().map(|stage| &mut **stage as &mut dyn Stage));
+        for stage in stages {
             let before: Vec<Slot> = visible.iter().map(|view| view.slot).collect();
             stage.apply(now, &mut visible, plan);
             if visible.len() < before.len() {

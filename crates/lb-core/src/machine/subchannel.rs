@@ -99,6 +99,7 @@ impl Subchannel {
     pub(super) fn view(&self) -> SubchannelView {
         let mut view = SubchannelView::new(self.slot, Arc::clone(&self.endpoint), self.state(), Arc::clone(&self.stats));
         view.error = self.error().cloned();
+        view.connected = matches!(self.link, Link::Connection { .. });
         view
     }
 

@@ -21,6 +21,9 @@
 //! | `capability_aware` | those that match what the call requires most exactly, by capacity | few endpoints can do what few calls need |
 //! | `workload_aware` | those capable of the kind of work, then by priority, weight, load and speed | kinds of work need kinds of endpoints |
 //! | `cost_aware` | so, by cost, capacity and success rate | some endpoints cost more than others |
+//! | `random_subsetting` | as the policy within, over a few | very many clients of very many endpoints |
+//! | `wrr_locality` | a locality by weight, then as the policy within | shares of zones are given |
+//! | `priority_spillover` | the first groups as far as they are healthy | a group's calls should move little by little |
 //!
 //! All but `pick_first` and those that hash keep a connection to every endpoint and choose among the READY ones. An attempt that
 //! follows another one of the same call avoids the endpoints tried before while there are others.
@@ -30,19 +33,24 @@
 
 mod alias;
 mod bounded;
+mod branches;
+mod children;
 mod config;
 mod failures;
 mod hash;
 mod ip_hash;
 mod least_latency;
 mod least_request;
+mod locality;
 mod lookup;
 mod maglev;
 mod members;
 mod peak_ewma;
 mod petiole;
 mod pick_first;
+mod priority_spillover;
 mod random;
+mod random_subsetting;
 mod rendezvous;
 mod ring_hash;
 mod round_robin;
@@ -58,10 +66,13 @@ pub(crate) mod testing;
 pub use ip_hash::IpHash;
 pub use least_latency::LeastLatency;
 pub use least_request::LeastRequest;
+pub use locality::WrrLocality;
 pub use maglev::Maglev;
 pub use peak_ewma::PeakEwma;
 pub use pick_first::PickFirst;
+pub use priority_spillover::PrioritySpillover;
 pub use random::Random;
+pub use random_subsetting::RandomSubsetting;
 pub use rendezvous::Rendezvous;
 pub use ring_hash::RingHash;
 pub use round_robin::RoundRobin;
