@@ -1,6 +1,6 @@
 //! Advice: what a program or a person might do about the load of the endpoints.
 //!
-//! Functions of plain values: the load of each endpoint ([`Load`]) goes in, advice with its reason in words
+//! Functions of plain values: the load of each endpoint ([`Load`]) and what there is to do ([`Work`]) go in, advice with its reason in words
 //! comes out. Nothing here acts, nothing looks at a clock (`now` is a time since any fixed moment of the caller's), and all of it can
 //! be written as JSON and read back, state included.
 //!
@@ -8,7 +8,10 @@
 //! |---|---|
 //! | who is overloaded? | [`detect_overload`] |
 //! | what should move where? | [`suggest_migrations`] |
+//! | in which order, and where to, should this queue be worked off? | [`reorder_queue`] |
+//! | who gets which of these? | [`assign_batch`] |
 //! | how much will it be soon? | [`Forecast`] |
+//! | how many endpoints should there be? | [`ScalingSignal`] |
 //!
 //! **Bound.** Overload, forecast and scaling are linear in the endpoints; placing work costs endpoints times work.
 //!
@@ -33,9 +36,15 @@ mod forecast;
 mod load;
 mod migrate;
 mod overload;
+mod place;
+#[cfg(test)]
+mod place_tests;
+mod scaling;
 mod seconds;
 
 pub use forecast::{Forecast, Prediction};
 pub use load::{Limits, Load};
 pub use migrate::{Migration, Moving, suggest_migrations};
 pub use overload::{OverloadChange, detect_overload};
+pub use place::{Assignment, Queued, Work, assign_batch, reorder_queue};
+pub use scaling::{ScalingAdvice, ScalingConfig, ScalingSignal};
