@@ -11,7 +11,7 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Candidate {
-    /// As people wrote it: the name, and the configuration if there is one.
+    /// What people call it: what stands before an equals sign, else the name with its configuration.
     pub label: String,
     pub(crate) kind: Kind,
 }
@@ -27,11 +27,12 @@ pub(crate) enum Kind {
 }
 
 impl Candidate {
-    /// Those of this text: names separated by commas, each with its configuration in braces behind it if it needs one.
+    /// Those of this text: names separated by commas, each with its configuration in braces behind it and a label with an equals
+    /// sign before it if it needs them.
     ///
     /// ```
-    /// let candidates = lb_sim::Candidate::list(r#"oracle, round_robin, least_request{"choiceCount": 3}"#)?;
-    /// assert_eq!(candidates[2].label, r#"least_request{"choiceCount": 3}"#);
+    /// let candidates = lb_sim::Candidate::list(r#"oracle, best of 3 = least_request{"choiceCount": 3}"#)?;
+    /// assert_eq!(candidates[1].label, "best of 3");
     /// # Ok::<(), lb_core::ConfigError>(())
     /// ```
     ///
@@ -69,16 +70,17 @@ impl FromStr for Candidate {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        let (name, config) = match text.find('{') {
+        let (named, config) = match text.find('{') {
             Some(at) => (text[..at].trim_end(), parse_config(&text[at..])?),
             None => (text, Value::Null),
         };
-        let kind = match name {
+        let (label, name) = named.split_once('=').unwrap_or((text, named));
+        let kind = match name.trim() {
             "oracle" => Kind::Oracle,
             "oracle_p2c" => Kind::OracleOfTwo,
-            _ => Kind::Policy { name: name.into(), config },
+            name => Kind::Policy { name: name.into(), config },
         };
-        let candidate = Self { label: text.into(), kind };
+        let candidate = Self { label: label.trim().into(), kind };
         candidate.build()?;
         Ok(candidate)
     }
@@ -91,5 +93,35 @@ fn parse_config(text: &str) -> Result<Value, ConfigError> {
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.label)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_split_outside_of_configurations_only() {
+        let list = Candidate::list(r#" oracle,oracle_p2c , x=least_request{"choiceCount":3,"new":[1,2]},random,"#).unwrap();
+        let labels: Vec<&str> = list.iter().map(|candidate| candidate.label.as_str()).collect();
+        assert_eq!(labels, ["oracle", "oracle_p2c", "x", "random"]);
+        assert_eq!(list[0].kind, Kind::Oracle);
+    }
+
+    #[test]
+    fn what_makes_no_sense_says_what_is_allowed() {
+        for (text, part) in [
+            ("round_robbin", "allowed is one of"),
+            ("least_request{", "a JSON object"),
+            (r#"least_request{"choiceCount":1}"#, "choiceCount is 1"),
+        ] {
+            let error = Candidate::list(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_lineup_has_policies() {
+        assert!(crate::lineup().len() > 6);
     }
 }

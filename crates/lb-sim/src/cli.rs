@@ -117,8 +117,12 @@ fn comparison(name: &str, matches: &ArgMatches) -> Result<Comparison, CliError> 
     Ok(comparison)
 }
 
-fn write(matches: &ArgMatches, _comparison: &Comparison, lines: &[Line]) -> Result<(), CliError> {
-    let outputs: [(&str, &dyn Fn() -> String); 2] = [("csv", &|| report::csv(lines)), ("markdown", &|| report::markdown(lines))];
+fn write(matches: &ArgMatches, comparison: &Comparison, lines: &[Line]) -> Result<(), CliError> {
+    let outputs: [(&str, &dyn Fn() -> String); 3] = [
+        ("csv", &|| report::csv(lines)),
+        ("markdown", &|| report::markdown(lines)),
+        ("svg", &|| report::svg(&comparison.scenario, lines)),
+    ];
     for (option, render) in outputs {
         if let Some(path) = matches.get_one::<PathBuf>(option) {
             save(path, &render())?;
@@ -165,7 +169,11 @@ fn command() -> Command {
         .args([seconds, loads])
         .arg(option("clients", "N", "With this many clients instead").value_parser(value_parser!(usize)))
         .args([jobs, quick])
-        .args([file("csv", "Writes all numbers, second by second"), file("markdown", "Writes the tables as Markdown")])
+        .args([
+            file("csv", "Writes all numbers, second by second"),
+            file("markdown", "Writes the tables as Markdown"),
+            file("svg", "Draws the latencies"),
+        ])
 }
 
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {

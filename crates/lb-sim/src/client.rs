@@ -197,6 +197,12 @@ impl Client {
         self.known.iter().flatten().filter(|known| known.connection.is_some()).map(|known| (known.slot, known.server))
     }
 
+    /// Calls it has begun and not ended.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.known.iter().flatten().map(|known| known.stats.in_flight()).sum()
+    }
+
     /// The counters of an endpoint, and who else wants to hear of it.
     pub(crate) fn listeners(&self, slot: Slot) -> Option<(&EndpointStats, Option<&Arc<dyn lb_core::Feedback>>)> {
         let known = self.find(slot)?;

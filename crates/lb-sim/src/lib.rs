@@ -41,7 +41,7 @@ mod weather;
 pub use candidate::Candidate;
 pub use compare::{Comparison, Line};
 pub use lineup::{LINEUP, lineup};
-pub use report::{csv, markdown, text};
+pub use report::{csv, markdown, svg, text};
 pub use scenario::{Incident, Keys, Kind, Scenario, ScenarioError, Servers, What, Work, shipped};
 pub use sim::{Progress, run};
 pub use tally::Tally;

@@ -39,6 +39,13 @@ impl Weather {
         Self { dice, contended, tight, headroom, usual }
     }
 
+    /// The same room for ever, if it is never told to change.
+    #[cfg(test)]
+    pub(crate) fn steady(headroom: f64) -> Self {
+        let dice = Dice::new(0, Purpose::Weather, 0);
+        Self { dice, contended: false, tight: false, headroom, usual: headroom }
+    }
+
     /// Changes, and says for how many seconds it stays so.
     pub(crate) fn change(&mut self, first: bool) -> f64 {
         if !first {

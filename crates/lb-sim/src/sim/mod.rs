@@ -233,3 +233,22 @@ fn hints(keys: usize) -> Vec<PickHints> {
     };
     if keys == 0 { vec![PickHints::default()] } else { (0..keys).map(hint).collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_last_call_nothing_is_in_flight_anywhere() {
+        let mut scenario = Scenario::load("zone_loss").unwrap().stretched(0.05);
+        scenario.clients = 10;
+        for candidate in ["least_request", "peak_ewma", "oracle"] {
+            let mut sim = Sim::new(&scenario, 1.2, &candidate.parse().unwrap(), 1).unwrap();
+            sim.prepare();
+            sim.run(&mut |_| {});
+            assert!(sim.tally.calls > 3_000 && sim.tally.errors > 0, "{candidate}");
+            assert_eq!((sim.calls.open(), sim.clients.iter().map(Client::in_flight).sum::<u32>()), (0, 0), "{candidate}");
+            assert!(sim.servers.iter().all(|server| server.assigned == 0), "{candidate}");
+        }
+    }
+}
