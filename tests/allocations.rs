@@ -16,7 +16,7 @@ use evenkeel::{
 use lb_testkit::LightProcess;
 use lb_testkit::count::{CountingAllocator, allocations, allocations_of_all_threads};
 use lb_testkit::pb::{EchoReply, EchoRequest, echo_client::EchoClient};
-use serde_json::json;
+use serde_json::{Value, json};
 use tonic::Request;
 use tonic::body::Body;
 use tonic::client::{Grpc, GrpcService};
@@ -44,6 +44,14 @@ fn view(count: u32) -> Vec<SubchannelView> {
         .collect()
 }
 
+/// The least a policy needs to be told.
+fn config(policy: &str) -> Value {
+    match policy {
+        "random_subsetting_experimental" => json!({"subsetSize": 20, "childPolicy": [{"round_robin": {}}]}),
+        _ => json!({}),
+    }
+}
+
 #[test]
 fn no_policy_allocates_in_a_pick() {
     let registry = PolicyRegistry::default();
@@ -51,7 +59,7 @@ fn no_policy_allocates_in_a_pick() {
     assert!(names.len() >= 5, "{names:?}");
     let rows = view(1_000);
     for name in names {
-        let NamedPolicy { mut policy, .. } = NamedPolicy::new(&*name, registry.build(&name, &json!({})).unwrap());
+        let NamedPolicy { mut policy, .. } = NamedPolicy::new(&*name, registry.build(&name, &config(&name)).unwrap());
         let now = Instant::now();
         let state = policy.rebuild(now, &rows, &mut Plan::new(7));
         let (headers, hints, mut scratch) = (http::HeaderMap::new(), PickHints::default(), Scratch::new(1));
