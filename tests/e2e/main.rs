@@ -7,6 +7,7 @@ mod events;
 mod health;
 mod odd_servers;
 mod options;
+mod outliers;
 mod policy_switch;
 mod session_tokens;
 mod sessions;

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::policies::{
-    IpHash, LeastLatency, LeastRequest, Maglev, PeakEwma, PickFirst, Preset, PrioritySpillover, Random, RandomSubsetting,
-    Rendezvous, RingHash, RoundRobin, Scored, WeightedRoundRobin, WrrLocality,
+    IpHash, LeastLatency, LeastRequest, Maglev, OutlierDetection, PeakEwma, PickFirst, Preset, PrioritySpillover, Random,
+    RandomSubsetting, Rendezvous, RingHash, RoundRobin, Scored, WeightedRoundRobin, WrrLocality,
 };
 use crate::policy::{ConfigError, Policy, PolicyBuilder};
 
@@ -49,6 +49,9 @@ impl Default for PolicyRegistry {
             .with(BuiltIn::arc("ring_hash", |config| Ok(Box::new(RingHash::from_config(config)?))))
             .with(BuiltIn::arc(Maglev::NAME, |config| Ok(Box::new(Maglev::from_config(config)?))))
             .with(BuiltIn::arc(Rendezvous::NAME, |config| Ok(Box::new(Rendezvous::from_config(config)?))))
+            .with(Composite::arc(OutlierDetection::NAME, |config, known| {
+                Ok(Box::new(OutlierDetection::from_config(config, known)?))
+            }))
             .with(Composite::arc(RandomSubsetting::NAME, |config, known| {
                 Ok(Box::new(RandomSubsetting::from_config(config, known)?))
             }))
@@ -222,8 +225,14 @@ mod tests {
         for known in [RoundRobin::NAME, LeastRequest::NAME, "least_request", RingHash::NAME, "ring_hash"] {
             assert!(names.contains(&known), "{known} of {names:?}");
         }
-        const WITH_OTHERS: [&str; 5] =
-            [RandomSubsetting::NAME, "random_subsetting", WrrLocality::NAME, "wrr_locality", PrioritySpillover::NAME];
+        const WITH_OTHERS: [&str; 6] = [
+            OutlierDetection::NAME,
+            RandomSubsetting::NAME,
+            "random_subsetting",
+            WrrLocality::NAME,
+            "wrr_locality",
+            PrioritySpillover::NAME,
+        ];
         for name in names {
             let builds = !WITH_OTHERS.contains(&name);
             assert_eq!(registry.build(name, &json!({})).is_ok(), builds, "{name}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 use lb_core::machine::{Command, MachineConfig};
+use lb_core::stages::OutlierConfig;
 use lb_core::{
     BackoffConfig, ConfigError, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage,
 };
@@ -53,6 +54,7 @@ pub struct LbChannelBuilder {
     policies: PolicyRegistry,
     policy: PolicyChoice,
     further: Vec<PolicyChoice>,
+    outliers: OutlierConfig,
     stages: Vec<Box<dyn Stage>>,
     transport: TransportConfig,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -81,6 +83,7 @@ impl LbChannelBuilder {
             policies: PolicyRegistry::default(),
             policy: "round_robin".into(),
             further: Vec::new(),
+            outliers: OutlierConfig::default(),
             stages: Vec::new(),
             transport: TransportConfig::new(),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -123,6 +126,12 @@ impl LbChannelBuilder {
     /// Makes a resolver known by its schemes, in place of those that served them.
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolvers.register(Arc::new(resolver));
+        self
+    }
+
+    /// Ejects endpoints whose calls go wrong while they go well elsewhere; off by default. `OutlierConfig::from_json` has gRPC's fields.
+    pub fn outlier_detection(mut self, config: OutlierConfig) -> Self {
+        self.outliers = config;
         self
     }
 
@@ -307,6 +316,7 @@ impl LbChannelBuilder {
             None => self.backoff,
         };
         config.watch_health = self.health.is_some();
+        config.outlier_detection = self.outliers;
         config.stages = self.stages;
         let mut machine = Machine::new(config, self.policy.build(&self.policies)?);
         for policy in self.further {

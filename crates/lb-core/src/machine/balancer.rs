@@ -14,7 +14,7 @@ use crate::pick::Always;
 use crate::policy::{LbState, Plan, Stage, SubchannelView};
 use crate::slot::Slot;
 use crate::snapshot::{NamedPicker, Row};
-use crate::stages::{DrainStage, PriorityStage, RegistryHealthStage};
+use crate::stages::{DrainStage, OutlierConfig, OutlierStage, PriorityStage, RegistryHealthStage};
 
 use super::event::NamedPolicy;
 use super::subchannel::Subchannel;
@@ -25,6 +25,8 @@ pub(super) struct Balancer {
     /// Endpoints an operator has taken out.
     pub(super) drain: DrainStage,
     registry_health: RegistryHealthStage,
+    /// Before the priorities: a group whose endpoints are ejected is one that fails.
+    outliers: OutlierStage,
     priority: PriorityStage,
     /// Custom ones.
     stages: Vec<Box<dyn Stage>>,
@@ -51,10 +53,11 @@ pub(super) struct Outcome {
 
 impl Balancer {
     /// The built-in stages, then `custom`, then `policy`.
-    pub(super) fn new(custom: Vec<Box<dyn Stage>>, policy: NamedPolicy) -> Self {
+    pub(super) fn new(outliers: OutlierConfig, custom: Vec<Box<dyn Stage>>, policy: NamedPolicy) -> Self {
         Self {
             drain: DrainStage::default(),
             registry_health: RegistryHealthStage,
+            outliers: OutlierStage::new(outliers),
             priority: PriorityStage::default(),
             stages: custom,
             current: policy,
@@ -102,7 +105,7 @@ impl Balancer {
     fn stage(&mut self, now: Instant, table: &Table, plan: &mut Plan) -> (Vec<SubchannelView>, Vec<Hidden>) {
         let mut visible: Vec<SubchannelView> = table.iter().map(Subchannel::view).collect();
         let mut hidden = Vec::new();
-        let mut stages: Vec<&mut dyn Stage> = vec![&mut self.drain, &mut self.registry_health];
+        let mut stages: Vec<&mut dyn Stage> = vec![&mut self.drain, &mut self.registry_health, &mut self.outliers];
         if !self.current.policy.spans_priorities() {
             stages.push(&mut self.priority);
         }

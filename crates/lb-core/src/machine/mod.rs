@@ -39,6 +39,7 @@ use crate::health::ServingStatus;
 use crate::policy::Stage;
 use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
+use crate::stages::OutlierConfig;
 
 use balancer::Balancer;
 use publish::Published;
@@ -57,6 +58,8 @@ pub struct MachineConfig {
     pub backoff: BackoffConfig,
     /// Whether connections serve only once a health check says so.
     pub watch_health: bool,
+    /// Which endpoints are ejected for what becomes of their calls; the default ejects nobody.
+    pub outlier_detection: OutlierConfig,
     /// Custom stages, run after the built-in ones.
     pub stages: Vec<Box<dyn Stage>>,
     /// Where randomness starts; give every channel another one.
@@ -66,7 +69,13 @@ pub struct MachineConfig {
 impl MachineConfig {
     /// gRPC's backoff, no health check, no custom stages.
     pub fn new(seed: u64) -> Self {
-        Self { backoff: BackoffConfig::default(), watch_health: false, stages: Vec::new(), seed }
+        Self {
+            backoff: BackoffConfig::default(),
+            watch_health: false,
+            outlier_detection: OutlierConfig::default(),
+            stages: Vec::new(),
+            seed,
+        }
     }
 }
 
@@ -117,7 +126,7 @@ impl Machine {
             phase: Phase::Idle,
             resolution: Resolution::default(),
             table: Table::default(),
-            balancer: Balancer::new(config.stages, policy),
+            balancer: Balancer::new(config.outlier_detection, config.stages, policy),
             attempts: 0,
             published: Published::default(),
             wake_at: None,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::policy::ConfigError;
 
-pub(super) fn flag(policy: &str, config: &Value, field: &str) -> Result<bool, ConfigError> {
+pub(crate) fn flag(policy: &str, config: &Value, field: &str) -> Result<bool, ConfigError> {
     match config.get(field) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
@@ -14,7 +14,7 @@ pub(super) fn flag(policy: &str, config: &Value, field: &str) -> Result<bool, Co
     }
 }
 
-pub(super) fn unsigned(policy: &str, config: &Value, field: &str, default: u32) -> Result<u32, ConfigError> {
+pub(crate) fn unsigned(policy: &str, config: &Value, field: &str, default: u32) -> Result<u32, ConfigError> {
     let error = |value: &Value| ConfigError::new(format!("{policy}.{field}"), value, "a whole number from 0 to 4294967295");
     match config.get(field) {
         None | Some(Value::Null) => Ok(default),
@@ -24,7 +24,7 @@ pub(super) fn unsigned(policy: &str, config: &Value, field: &str, default: u32) 
 
 /// Whether `selectionMethod`, as Envoy's least_request has it, asks for all endpoints to be compared. By name or number, as proto3 JSON has
 /// enums.
-pub(super) fn full_scan(policy: &str, config: &Value) -> Result<bool, ConfigError> {
+pub(crate) fn full_scan(policy: &str, config: &Value) -> Result<bool, ConfigError> {
     const FIELD: &str = "selectionMethod";
     match config.get(FIELD) {
         None | Some(Value::Null) => Ok(false),
@@ -35,7 +35,7 @@ pub(super) fn full_scan(policy: &str, config: &Value) -> Result<bool, ConfigErro
 }
 
 /// A duration in proto3 JSON: seconds with up to nine decimals and an `s`, at most 10 000 years either way. Below 0 is 0.
-pub(super) fn duration(policy: &str, config: &Value, field: &str, default: Duration) -> Result<Duration, ConfigError> {
+pub(crate) fn duration(policy: &str, config: &Value, field: &str, default: Duration) -> Result<Duration, ConfigError> {
     let error = |value: &Value| {
         ConfigError::new(format!("{policy}.{field}"), value, "seconds with up to 9 decimals and an s, such as \"0.5s\"")
     };
@@ -60,7 +60,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
 }
 
 /// A number that may not be negative.
-pub(super) fn not_negative(policy: &str, config: &Value, field: &str, default: f64) -> Result<f64, ConfigError> {
+pub(crate) fn not_negative(policy: &str, config: &Value, field: &str, default: f64) -> Result<f64, ConfigError> {
     match config.get(field) {
         None | Some(Value::Null) => Ok(default),
         Some(value) => value
@@ -71,7 +71,7 @@ pub(super) fn not_negative(policy: &str, config: &Value, field: &str, default: f
 }
 
 /// A list of texts; absent is empty.
-pub(super) fn texts<'a>(policy: &str, config: &'a Value, field: &str) -> Result<Vec<&'a str>, ConfigError> {
+pub(crate) fn texts<'a>(policy: &str, config: &'a Value, field: &str) -> Result<Vec<&'a str>, ConfigError> {
     let error = |value: &Value| ConfigError::new(format!("{policy}.{field}"), value, "a list of texts");
     match config.get(field) {
         None | Some(Value::Null) => Ok(Vec::new()),

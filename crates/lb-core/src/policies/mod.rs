@@ -21,6 +21,7 @@
 //! | `capability_aware` | those that match what the call requires most exactly, by capacity | few endpoints can do what few calls need |
 //! | `workload_aware` | those capable of the kind of work, then by priority, weight, load and speed | kinds of work need kinds of endpoints |
 //! | `cost_aware` | so, by cost, capacity and success rate | some endpoints cost more than others |
+//! | `outlier_detection` | as the policy within, but for endpoints whose calls go wrong | a service config asks for it; else the channel's own |
 //! | `random_subsetting` | as the policy within, over a few | very many clients of very many endpoints |
 //! | `wrr_locality` | a locality by weight, then as the policy within | shares of zones are given |
 //! | `priority_spillover` | the first groups as far as they are healthy | a group's calls should move little by little |
@@ -35,7 +36,7 @@ mod alias;
 mod bounded;
 mod branches;
 mod children;
-mod config;
+pub(crate) mod config;
 mod failures;
 mod hash;
 mod ip_hash;
@@ -45,6 +46,7 @@ mod locality;
 mod lookup;
 mod maglev;
 mod members;
+mod outlier_detection;
 mod peak_ewma;
 mod petiole;
 mod pick_first;
@@ -68,6 +70,7 @@ pub use least_latency::LeastLatency;
 pub use least_request::LeastRequest;
 pub use locality::WrrLocality;
 pub use maglev::Maglev;
+pub use outlier_detection::OutlierDetection;
 pub use peak_ewma::PeakEwma;
 pub use pick_first::PickFirst;
 pub use priority_spillover::PrioritySpillover;

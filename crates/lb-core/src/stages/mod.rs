@@ -4,13 +4,15 @@
 //! back into view takes calls at once. Stages run in order, each over what the ones before it left, and keep that order of
 //! endpoints.
 //!
-//! [`DrainStage`] and [`RegistryHealthStage`] say who may take calls at all and come first; [`PriorityStage`] chooses a group
-//! among those.
+//! [`DrainStage`] and [`RegistryHealthStage`] say who may take calls at all and come first; [`OutlierStage`], if it is on, shows as failing
+//! whom calls find failing; [`PriorityStage`] chooses a group among those.
 
 mod drain;
+mod outlier;
 mod priority;
 mod registry_health;
 
 pub use drain::DrainStage;
+pub use outlier::{FailurePercentageEjection, LatencyEjection, OutlierConfig, OutlierStage, SuccessRateEjection};
 pub use priority::PriorityStage;
 pub use registry_health::RegistryHealthStage;

@@ -1,0 +1,114 @@
+//! `outlier_detection_experimental`: another policy over those endpoints whose calls go as well as the others'.
+//!
+//! The [`OutlierStage`] as a policy, so that a service config can turn it on as gRPC's do: it contains a `childPolicy`, which sees
+//! ejected endpoints as failing. A channel that is built with the stage itself ejects for all its policies, and lets priorities fail
+//! over; this one serves its child alone.
+//!
+//! **Bound, and when not.** The stage's: [`stages::OutlierStage`](crate::stages::OutlierStage) has the essay.
+//!
+//! ```
+//! use lb_core::PolicyRegistry;
+//! use serde_json::json;
+//!
+//! let config = json!({"failurePercentageEjection": {"threshold": 50}, "childPolicy": [{"round_robin": {}}]});
+//! let policy = PolicyRegistry::default().build("outlier_detection_experimental", &config)?;
+//! # Ok::<(), lb_core::ConfigError>(())
+//! ```
+//!
+//! Source: gRFC A50.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::children::ChildPolicy;
+use crate::policy::{ConfigError, LbState, Plan, Policy, Stage, SubchannelView};
+use crate::registry::PolicyRegistry;
+use crate::stages::{OutlierConfig, OutlierStage};
+
+/// Another policy without the endpoints whose calls go wrong. See the [module table](super) for when to use it.
+#[derive(Debug)]
+pub struct OutlierDetection {
+    stage: OutlierStage,
+    child: Box<dyn Policy>,
+}
+
+impl OutlierDetection {
+    /// Its name in service configs.
+    pub const NAME: &'static str = "outlier_detection_experimental";
+
+    /// This policy around `child`.
+    pub fn new(config: OutlierConfig, child: Box<dyn Policy>) -> Self {
+        Self { stage: OutlierStage::new(config), child }
+    }
+
+    /// From its configuration: the fields of [`OutlierConfig::from_json`] and `childPolicy`, a list as in a service config.
+    ///
+    /// # Errors
+    /// A field is wrong, or the list is missing or names no known policy.
+    pub fn from_config(config: &Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
+        let child = ChildPolicy::from_config(Self::NAME, config, registry)?.build()?;
+        Ok(Self::new(OutlierConfig::from_json(config)?, child))
+    }
+}
+
+impl Policy for OutlierDetection {
+    fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState {
+        let mut view = view.to_vec();
+        // A lazy child decides itself whom it connects; the stage keeps those that are.
+        self.stage.apply(now, &mut view, plan);
+        self.child.rebuild(now, &view, plan)
+    }
+
+    fn spans_priorities(&self) -> bool {
+        self.child.spans_priorities()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::feedback::Done;
+    use crate::policies::testing::{Caller, ready, slot};
+    use crate::stats::Outcome;
+
+    fn build(config: Value) -> Result<Box<dyn Policy>, ConfigError> {
+        PolicyRegistry::default().build(OutlierDetection::NAME, &config)
+    }
+
+    #[test]
+    fn the_child_is_required_and_checked() {
+        for config in [json!({}), json!({"childPolicy": []}), json!({"childPolicy": [{"not_yet_invented": {}}]})] {
+            let error = build(config).unwrap_err();
+            assert!(error.field.starts_with("outlier_detection_experimental.childPolicy"), "{error}");
+        }
+        assert!(build(json!({"childPolicy": [{"not_yet_invented": {}}, {"round_robin": {}}]})).is_ok());
+    }
+
+    #[test]
+    fn the_child_passes_over_an_ejected_endpoint_until_it_is_back() {
+        let config = json!({"failurePercentageEjection": {"minimumHosts": 1}, "childPolicy": [{"round_robin": {}}]});
+        let (mut policy, view, mut caller) = (build(config).unwrap(), ready(3), Caller::new(1));
+        let mut now = caller.now;
+        policy.rebuild(now, &view, &mut Plan::default());
+        for _ in 0..100 {
+            view[1].stats.begin();
+            view[1].stats.finish(&Done::new(slot(1), now, Duration::from_millis(1), Outcome::Failure));
+        }
+        now += Duration::from_secs(10);
+        let mut plan = Plan::default();
+        let picker = policy.rebuild(now, &view, &mut plan).picker;
+        assert_eq!(caller.count(&*picker, 3, 100), [50, 0, 50]);
+        assert_eq!(plan.wake_at, Some(now + Duration::from_secs(10)));
+        for _ in 0..4 {
+            now += Duration::from_secs(10);
+            policy.rebuild(now, &view, &mut Plan::default());
+        }
+        let picker = policy.rebuild(now, &view, &mut Plan::default()).picker;
+        assert!(caller.count(&*picker, 3, 99).iter().all(|count| *count == 33));
+    }
+}

@@ -1,0 +1,148 @@
+//! Ejects endpoints whose calls go wrong while they go well elsewhere.
+//!
+//! Health checks ask an endpoint how it is; this looks at what becomes of calls. Every `interval` each endpoint's calls of that interval
+//! are judged against the others' by up to three measures, each off unless asked for:
+//!
+//! - **success rate**: below the mean of all by `stdevFactor` standard deviations. Finds the one that is worse than its peers, whatever
+//!   their level; with one bad endpoint among good ones it needs five of them at the default factor (the deviation of one among `n` is
+//!   at most `√(n − 1)`).
+//! - **failure percentage**: above a fixed threshold.
+//! - **latency** (ours, not gRPC's): a mean latency above a multiple of the median of all. For the endpoint that answers everything, and
+//!   too late.
+//!
+//! An ejected endpoint is shown to policies as failing; its connection and its calls stay. It comes back by itself after
+//! `baseEjectionTime`, and after a multiple of it each time it is ejected again; a clean interval takes one off the multiple. As
+//! other stages and policies see a failing endpoint, a group of which all are ejected fails over to the next.
+//!
+//! **Bound.** At most `maxEjectionPercent` of the endpoints are ejected, rounded up so that one always can be; beyond that bad endpoints
+//! keep their calls, for a bad answer may be better than an overload of the rest. A sweep is linear in the endpoints, once per
+//! interval; a call pays nothing but the counting that is done anyway.
+//!
+//! **When not.** With a handful of calls per interval nothing is judged (`requestVolume`). Where all endpoints share the dependency that
+//! fails, ejecting some of them helps nobody: leave `maxEjectionPercent` low.
+//!
+//! A call its caller gave up counts as neither success nor failure, unlike in grpc-go and grpc-java: clients that cancel much, as
+//! hedging ones do, must not eject healthy endpoints. One whose deadline passed counts as a failure.
+//!
+//! ```
+//! use lb_core::stages::{OutlierConfig, OutlierStage};
+//! use serde_json::json;
+//!
+//! let config = OutlierConfig::from_json(&json!({"interval": "5s", "failurePercentageEjection": {"threshold": 50}}))?;
+//! let stage = OutlierStage::new(config);
+//! # Ok::<(), lb_core::ConfigError>(())
+//! ```
+//!
+//! Source: gRFC A50, A61.
+
+mod config;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub use config::{FailurePercentageEjection, LatencyEjection, OutlierConfig, SuccessRateEjection};
+
+use crate::connectivity::ConnectivityState;
+use crate::endpoint::EndpointKey;
+use crate::entropy::Entropy;
+use crate::policy::{Plan, Stage, SubchannelView};
+
+/// Shows endpoints as failing whose calls go wrong while they go well elsewhere.
+#[derive(Debug)]
+pub struct OutlierStage {
+    config: OutlierConfig,
+    /// When the interval began that is being counted.
+    began: Option<Instant>,
+    records: BTreeMap<EndpointKey, Record>,
+}
+
+/// What is remembered of an endpoint for as long as it is listed.
+#[derive(Debug, Default)]
+struct Record {
+    /// The endpoint's counters when the interval began.
+    before: Counts,
+    ejected: Option<Ejection>,
+    /// How many times the base time it is ejected for; sinks by one with every clean interval.
+    multiplier: u32,
+}
+
+/// Calls that ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    succeeded: u64,
+    failed: u64,
+}
+
+#[derive(Debug)]
+struct Ejection {
+    at: Instant,
+    reason: Arc<str>,
+}
+
+impl Counts {
+    fn of(row: &SubchannelView) -> Self {
+        Self { succeeded: row.stats.succeeded(), failed: row.stats.failed() }
+    }
+
+    /// Counters of another life of the endpoint may have been higher.
+    fn since(self, before: Self) -> Self {
+        let Self { succeeded, failed } = self;
+        Self { succeeded: succeeded.saturating_sub(before.succeeded), failed: failed.saturating_sub(before.failed) }
+    }
+}
+
+impl OutlierStage {
+    /// A stage that has seen nothing yet.
+    pub fn new(config: OutlierConfig) -> Self {
+        Self { config, began: None, records: BTreeMap::new() }
+    }
+
+    /// Follows the list of endpoints: those that left are forgotten, and come back clean.
+    fn follow(&mut self, view: &[SubchannelView]) {
+        let known = view.iter().filter(|row| self.records.contains_key(row.endpoint.key())).count();
+        if known < self.records.len() {
+            let mut old = std::mem::take(&mut self.records);
+            let kept = view.iter().filter_map(|row| old.remove_entry(row.endpoint.key()));
+            self.records = kept.collect();
+        }
+        if known < view.len() {
+            for row in view {
+                self.records
+                    .entry(row.endpoint.key().clone())
+                    .or_insert_with(|| Record { before: Counts::of(row), ..Record::default() });
+            }
+        }
+    }
+}
+
+impl Stage for OutlierStage {
+    fn name(&self) -> &'static str {
+        "ejected"
+    }
+
+    fn apply(&mut self, now: Instant, view: &mut Vec<SubchannelView>, plan: &mut Plan) {
+        if !self.config.is_on() {
+            return;
+        }
+        self.follow(view);
+        let began = *self.began.get_or_insert(now);
+        if now >= began + self.config.interval {
+            self.sweep(now, view, &mut Entropy::from_seed(plan.entropy));
+            self.began = Some(now);
+        }
+        // An interval of 0 is one of the shortest time a policy can ask to be woken after.
+        plan.wake_at(self.began.unwrap_or(now) + self.config.interval);
+        for row in view {
+            if let Some(ejection) = self.records.get(row.endpoint.key()).and_then(|record| record.ejected.as_ref()) {
+                // Kept connected, so that it takes calls the moment it is back.
+                plan.connect.push(row.slot);
+                row.state = ConnectivityState::TransientFailure;
+                row.error = Some(Arc::clone(&ejection.reason));
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Endpoints whose calls fail are ejected, by a real channel, and come back.
+
+use std::time::Duration;
+
+use evenkeel::stages::OutlierConfig;
+use evenkeel::{ConnectivityState, LbChannel, LbEvent};
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::{Load, info, ready, request, servers, soon, target_of, until};
+
+/// As A50, but quick, and satisfied with few calls.
+fn config() -> OutlierConfig {
+    let measure = json!({"threshold": 50, "minimumHosts": 3, "requestVolume": 5});
+    let config = json!({"interval": "0.1s", "baseEjectionTime": "0.3s", "maxEjectionPercent": 40, "failurePercentageEjection": measure});
+    OutlierConfig::from_json(&config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_endpoint_is_ejected_keeps_its_connection_and_comes_back_healed() {
+    let servers = servers(5).await;
+    let channel = LbChannel::builder(target_of(&servers)).policy("round_robin").outlier_detection(config()).build().unwrap();
+    let mut events = channel.subscribe();
+    ready(&channel, 5).await;
+    servers[0].fail(Code::Internal);
+    let load = Load::start(&channel, 4, &request("x"));
+    let ejected = async {
+        loop {
+            if let Some(LbEvent::SubchannelState { to: ConnectivityState::TransientFailure, reason: Some(reason), .. }) = events.next().await {
+                return reason;
+            }
+        }
+    };
+    let reason = soon("it is ejected", ejected).await;
+    assert!(reason.starts_with("ejected: 100 % of its calls fail"), "{reason}");
+    assert_eq!(info(&channel, servers[0].addr()).state, ConnectivityState::TransientFailure);
+    assert_eq!((servers[0].connections(), servers[0].accepted()), (1, 1), "it stays connected");
+
+    servers[0].heal();
+    until("it is back", || info(&channel, servers[0].addr()).state == ConnectivityState::Ready).await;
+    let before = servers[0].calls();
+    until("it serves", || servers[0].calls() > before + 20).await;
+    assert_eq!(servers[0].accepted(), 1, "on the connection it had");
+    let tally = load.stop().await;
+    assert!(tally.failures.iter().all(|status| status.code() == Code::Internal), "only what the server failed: {:?}", tally.failures.last());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn however_many_fail_only_the_share_that_may_be_is_ejected() {
+    let servers = servers(5).await;
+    servers.iter().for_each(|server| server.fail(Code::Unavailable));
+    let channel = LbChannel::builder(target_of(&servers)).policy("round_robin").outlier_detection(config()).build().unwrap();
+    ready(&channel, 5).await;
+    let mut client = lb_testkit::pb::echo_client::EchoClient::new(channel.clone());
+    let mut most = 0;
+    for _ in 0..400 {
+        assert_eq!(client.unary(request("x")).await.unwrap_err().code(), Code::Unavailable);
+        let ejected = channel.endpoints().iter().filter(|endpoint| endpoint.state != ConnectivityState::Ready).count();
+        most = most.max(ejected);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(most, 2, "40 % of five");
+}
