@@ -19,6 +19,7 @@
 //! | make a channel | [`LbChannel`], [`LbChannelBuilder`] |
 //! | choose a policy, or bring your own | [`PolicyChoice`], [`policies`], [`Policy`], [`Picker`] |
 //! | say what one call wishes | [`PickOptions`] |
+//! | send the calls of a session to one endpoint | [`SessionConfig`], [`SessionStore`], [`SessionTokens`], [`sessions`] |
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |
 //! | see what the channel does | [`LbChannel::endpoints`], [`LbChannel::subscribe`], [`LbEvent`] |
 //! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |

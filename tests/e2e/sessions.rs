@@ -288,6 +288,32 @@ fn endpoint(info: &evenkeel::EndpointInfo) -> Endpoint {
 }
 
 #[tokio::test]
+async fn a_cold_channel_waits_for_its_endpoints_also_if_sessions_may_not_leave_them() {
+    let servers = servers(3).await;
+    let store = SessionStore::default();
+    store.place("user", &servers[1].addr().to_string());
+    let strict = rules(|rules| {
+        rules.gone = SessionFate::Keep;
+        rules.failing = SessionFate::Keep;
+    });
+    let channel = LbChannel::builder(target_of(&servers)).sessions(SessionConfig::shared(store).rules(strict)).build().unwrap();
+    assert_eq!(who(&channel, "user").await, "s1");
+    channel.sessions().unwrap().place("user", "10.0.0.1:1");
+    let status = ask(&channel, PickOptions::new().session("user")).await.unwrap_err();
+    assert!(status.code() == Code::Unavailable && status.message().contains("gone"), "{status}");
+}
+
+#[tokio::test]
+async fn an_empty_id_is_no_session() {
+    let (_servers, channel) = three(SessionConfig::default()).await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        seen.insert(who(&channel, "").await);
+    }
+    assert_eq!((seen.len(), channel.sessions().unwrap().len()), (3, 0));
+}
+
+#[tokio::test]
 async fn sessions_end_by_themselves_without_traffic() {
     let limits = SessionLimits::try_new(Duration::from_millis(10), None, 1000).unwrap();
     let (_servers, channel) = three(SessionConfig::table(limits)).await;

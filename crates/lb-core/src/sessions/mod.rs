@@ -14,7 +14,7 @@
 //! **Time.** A session ends after an idle time (default 5 min) in which it had no call in progress, and at an absolute age (default
 //! 30 min), whatever it does. A session at its age is placed anew by its next call; calls in progress finish where they are.
 //!
-//! **Bound.** At most [`max_sessions`](SessionLimits::max_sessions), and at most about 280 bytes for each: ids longer than 64 bytes are
+//! **Bound.** At most [`max_sessions`](SessionLimits::max_sessions), and at most about 300 bytes for each: ids longer than 64 bytes are
 //! kept as a hash of 128 bits. Looking up is O(1) and takes no memory; placing and ending one is O(log n); cleaning up does not look at
 //! sessions that stay.
 //!

@@ -70,7 +70,8 @@ impl SessionConfig {
     }
 
     /// No table: this policy, which should be one that hashes, picks for the calls that have a session, with the session as hash key. A
-    /// call that brings a hash key or a policy of its own keeps it.
+    /// call that brings a hash key or a policy of its own keeps it. If the channel's own policy has that name, it picks, with its own
+    /// configuration.
     pub fn hash(policy: impl Into<PolicyChoice>) -> Self {
         Self::new(WayConfig::Hash(policy.into()))
     }

@@ -16,9 +16,9 @@
 //! it is waited for, 2 s by default. Another attempt of the same call goes to the same endpoint again, as gRPC prescribes (gRFC A55): the
 //! server may have kept something of the first. A stream stays where it began; a session that moves meanwhile moves its later calls.
 //!
-//! **What it costs.** A call of a session in a table takes a lock of one shard of sixteen twice, to find its endpoint and when it has
-//! ended, for a tenth of a microsecond each time. The first such call after a change of the channel makes an index of its endpoints,
-//! linear in their number. `docs/BENCHMARKS.md` has the numbers.
+//! **What it costs.** A call of a session in a table takes the lock of one shard of sixteen twice, to find its endpoint and when it has
+//! ended: both together .3 µs in a table of a thousand, and 2.6 µs in one of a hundred thousand visited at random, most of it waiting for
+//! memory. The first such call after a change of the channel makes an index of its endpoints, linear in their number.
 //!
 //! **Nobody has to clean up.** Sessions whose time is over are dropped by the channel's own task, with or without traffic.
 

@@ -94,7 +94,9 @@ impl ChannelSessions {
         scratch: &mut Scratch,
     ) -> Picked<'a> {
         match &self.way {
-            Way::Table(store) => match head.hints.as_ref().and_then(|hints| hints.session.as_deref()) {
+            // Nothing is known yet: no session's endpoint is gone because of that.
+            _ if snapshot.core.rows.is_empty() => pick_by_policy(snapshot, head, scratch),
+            Way::Table(store) => match head.hints.as_ref().and_then(|hints| session(hints)) {
                 Some(session) => self.by_table((store, session), shared, snapshot, head, scratch),
                 None => pick_by_policy(snapshot, head, scratch),
             },
@@ -190,12 +192,18 @@ impl ChannelSessions {
     }
 }
 
+/// The session of a call; an empty id is none, so that those who have none do not share one.
+fn session(hints: &PickHints) -> Option<&Arc<str>> {
+    hints.session.as_ref().filter(|session| !session.is_empty())
+}
+
 /// Lets a policy hash the session, unless the call brings its own key or policy.
 fn hash(hints: &mut PickHints, policy: &Arc<str>) {
-    if let Some(session) = &hints.session
+    let key = session(hints).cloned();
+    if let Some(session) = key
         && hints.hash_key.is_none()
     {
-        hints.hash_key = Some(Arc::clone(session).into());
+        hints.hash_key = Some(session.into());
         hints.policy.get_or_insert_with(|| Arc::clone(policy));
     }
 }
