@@ -25,6 +25,7 @@
 //! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |
 //! | check whether they serve | [`health`] |
 //! | set TLS, keepalive, windows | [`transport`] |
+//! | report a server's load, and drain it | `server`, behind the feature of that name |
 //! | drive the decisions without IO | [`machine`] |
 //!
 //! The front page of the repository has the table of features and gRFCs; `docs/` has the rest.
@@ -40,6 +41,8 @@ pub use lb_resolver_consul as consul;
 pub use lb_resolver_etcd as etcd;
 #[cfg(feature = "kubernetes")]
 pub use lb_resolver_kube as kubernetes;
+#[cfg(feature = "server")]
+pub use lb_server as server;
 pub use lb_transport as transport;
 
 /// The resolvers that come with the channel, to configure them or to feed one from the program, and resolvers made of others.

@@ -5,6 +5,7 @@ mod balance;
 mod deadlines;
 mod events;
 mod health;
+mod load;
 mod odd_servers;
 mod options;
 mod outliers;

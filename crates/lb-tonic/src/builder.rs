@@ -21,6 +21,7 @@ use crate::channel::LbChannel;
 use crate::connection_service::ConnectionService;
 use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
 use crate::error::BuildError;
+use crate::load::Readers;
 use crate::policy_choice::PolicyChoice;
 use crate::resolvers::ResolverRegistry;
 use crate::sessions::{ChannelSessions, Prepared, SessionConfig};
@@ -274,11 +275,14 @@ impl LbChannelBuilder {
         let observers = std::mem::take(&mut self.observers);
         let sessions = self.prepare_sessions()?;
         let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
+        let backoff = self.backoff;
         let (machine, policies) = self.make_machine(seed)?;
 
         let shared = Shared::new(ChannelSnapshot::initial());
         let handle = Handle::new(Arc::clone(&shared), calls, policies, sessions, seed);
-        runtime.spawn(Driver::new(machine, shared, source, Connections::new(settings), idle, observers, sweep).run());
+        let readers = Readers::new(Arc::clone(&shared), backoff, runtime.clone(), seed);
+        let connections = Connections::new(settings, readers);
+        runtime.spawn(Driver::new(machine, shared, source, connections, idle, observers, sweep).run());
         Ok(LbChannel::new(handle))
     }
 

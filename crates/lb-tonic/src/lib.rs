@@ -23,6 +23,7 @@ mod endpoints;
 mod error;
 mod events;
 mod header;
+mod load;
 mod options;
 mod picked;
 mod policy_choice;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use lb_core::{Address, Endpoint, EndpointStats, PickHints, Picker, Slot, Snapshot};
 
+use crate::load::Probes;
 use crate::shared::Shared;
 use crate::transport::AnyTransport;
 
@@ -30,6 +31,7 @@ pub(crate) struct Connected {
     pub(crate) address: Address,
     pub(crate) stats: Arc<EndpointStats>,
     pub(crate) transport: AnyTransport,
+    pub(crate) probes: Arc<Probes>,
 }
 
 #[derive(Debug, Clone)]
@@ -58,6 +60,13 @@ impl ChannelSnapshot {
     #[inline]
     pub(crate) fn connected(&self, slot: Slot) -> Option<&Arc<Connected>> {
         self.connected.get(slot.index())?.as_ref().filter(|connected| connected.slot == slot)
+    }
+
+    /// Asks the server of a slot how loaded it is, if it is connected.
+    pub(crate) fn probe(&self, slot: Slot) {
+        if let Some(connected) = self.connected(slot) {
+            connected.probes.ask();
+        }
     }
 
     /// The picker over the endpoints the hints allow, under the policy they ask for; `None` if there is no such policy.

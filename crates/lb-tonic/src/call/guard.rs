@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use lb_core::{Done, Feedback, Outcome, Slot};
+use http::HeaderMap;
+use lb_core::{Done, Feedback, LoadReport, Outcome, Slot};
 use tokio::time::Instant;
 
+use crate::load;
 use crate::sessions::Tie;
 use crate::snapshot::Connected;
 
@@ -20,6 +22,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) connect: Option<Slot>,
     /// What binds the attempt to a session.
     pub(crate) tie: Option<Tie>,
+    /// Whether a policy wants the report that comes with the call.
+    pub(crate) reads_load: bool,
 }
 
 /// One attempt at one endpoint. Moves from the call's future into the response's body, so that dropping either ends it.
@@ -33,14 +37,25 @@ pub(crate) struct Guard {
     feedback: Option<Arc<dyn Feedback>>,
     /// Ends with the attempt.
     pub(crate) tie: Option<Tie>,
+    reads_load: bool,
+    load: Option<Box<LoadReport>>,
 }
 
 impl Guard {
     #[inline]
     pub(crate) fn new(placement: Placement<'_>) -> Self {
-        let Placement { connected, at, token, feedback, connect: _, tie } = placement;
+        let Placement { connected, at, token, feedback, connect: _, tie, reads_load } = placement;
         connected.stats.begin();
-        Self { connected: Arc::clone(connected), outcome: Outcome::Cancelled, started: at, token, feedback, tie }
+        let (connected, outcome) = (Arc::clone(connected), Outcome::Cancelled);
+        Self { connected, outcome, started: at, token, feedback, tie, reads_load, load: None }
+    }
+
+    /// Takes the report out of trailers, or headers that are trailers, if anybody wants it.
+    #[inline]
+    pub(crate) fn read_load(&mut self, trailers: &HeaderMap) {
+        if self.reads_load {
+            self.load = load::of_call(trailers, &self.connected.endpoint);
+        }
     }
 }
 
@@ -49,7 +64,8 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let now = Instant::now();
         let latency = now.saturating_duration_since(self.started);
-        let done = Done::new(self.connected.slot, now.into_std(), latency, self.outcome).with_token(self.token);
+        let done = Done::new(self.connected.slot, now.into_std(), latency, self.outcome);
+        let done = done.with_token(self.token).with_load(self.load.as_deref());
         self.connected.stats.finish(&done);
         if let Some(feedback) = &self.feedback {
             feedback.finished(&done);

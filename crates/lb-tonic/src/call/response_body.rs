@@ -38,6 +38,7 @@ impl ResponseBody {
         // A response without messages has its status in the headers, and tonic may drop the body unread.
         if let Some(outcome) = outcome(headers) {
             guard.outcome = outcome;
+            guard.read_load(headers);
         }
         let limit = limit.map(|limit| Box::new(MessageSize::new("response", limit)));
         Self { body, guard: Some(guard), deadline, limit }
@@ -80,6 +81,9 @@ impl ResponseBody {
 
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
         if let Some(trailers) = frame.trailers_ref() {
+            if let Some(guard) = &mut self.guard {
+                guard.read_load(trailers);
+            }
             self.finish(outcome(trailers).unwrap_or(Outcome::Failure));
         } else if let (Some(limit), Some(data)) = (&mut self.limit, frame.data_ref()) {
             let checked = limit.check(data);

@@ -78,11 +78,17 @@ fn pick_from<'a>(
 ) -> Picked<'a> {
     let at = Instant::now();
     let mut args = PickArgs::new(at.into_std(), head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
-    match picker.pick(&mut args) {
+    let result = picker.pick(&mut args);
+    let (token, probe, connect) = (args.token, args.probe, args.connect);
+    if let Some(slot) = probe {
+        snapshot.probe(slot);
+    }
+    match result {
         PickResult::Pick(slot) => {
-            let (token, connect) = (args.token, args.connect);
-            let feedback = || picker.feedback().cloned();
-            let place = |connected| Picked::Connected(Placement { connected, at, token, feedback: feedback(), connect, tie: None });
+            let (feedback, reads_load) = (|| picker.feedback().cloned(), snapshot.core.load_reports.per_call);
+            let place = |connected| {
+                Picked::Connected(Placement { connected, at, token, feedback: feedback(), connect, tie: None, reads_load })
+            };
             snapshot.connected(slot).map_or(Picked::Wait, place)
         }
         PickResult::Connect(slot) => Picked::Connect(slot),

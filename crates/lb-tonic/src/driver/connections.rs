@@ -10,11 +10,12 @@ use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use lb_core::machine::{AttemptId, Event};
-use lb_core::{Address, Endpoint, EndpointStats, HealthCheck, HealthSubject, Slot, Snapshot, Trigger};
+use lb_core::{Address, ConnectivityState, Endpoint, HealthCheck, HealthSubject, Slot, Snapshot, SubchannelView, Trigger};
 use lb_transport::{ConnectAttempt, Connection, ConnectionHandle};
 use tokio::task::{AbortHandle as TaskHandle, JoinSet};
 
 use crate::connection_service::ConnectionService;
+use crate::load::{OutOfBand, ProbesHandle, Readers, Subject};
 use crate::snapshot::Connected;
 use crate::transport::{AnyConnector, AnyTransport};
 
@@ -32,6 +33,7 @@ type Attempted = (Slot, AttemptId, Arc<Endpoint>, Result<Connection<AnyTransport
 /// Everything the driver has open. Dropping it cancels attempts and closes connections gracefully.
 pub(crate) struct Connections {
     settings: ConnectorSettings,
+    readers: Readers,
     attempts: JoinSet<Attempted>,
     attempting: HashMap<AttemptId, TaskHandle>,
     open: HashMap<Slot, Open>,
@@ -46,6 +48,8 @@ struct Open {
     /// What was published last; kept while it stays true.
     connected: Option<Arc<Connected>>,
     health: Option<Watch>,
+    reports: Option<OutOfBand>,
+    probes: Option<ProbesHandle>,
     /// Dropped last: closes the connection once its streams have ended.
     _handle: ConnectionHandle,
 }
@@ -63,8 +67,9 @@ impl Drop for Watch {
 }
 
 impl Connections {
-    pub(crate) fn new(settings: ConnectorSettings) -> Self {
-        Self { settings, attempts: JoinSet::new(), attempting: HashMap::new(), open: HashMap::new(), news: SelectAll::new() }
+    pub(crate) fn new(settings: ConnectorSettings, readers: Readers) -> Self {
+        let (attempts, attempting, open, news) = (JoinSet::new(), HashMap::new(), HashMap::new(), SelectAll::new());
+        Self { settings, readers, attempts, attempting, open, news }
     }
 
     /// Starts an attempt on a task of its own, so that handshakes do not wait for each other.
@@ -135,7 +140,17 @@ impl Connections {
         let Connection { transport, address, closed, handle, .. } = connection;
         self.news
             .push(stream::once(async move { Event::Closed { slot, attempt, reason: closed.await.to_string().into() } }).boxed());
-        let open = Open { attempt, endpoint, address: address.clone(), transport, connected: None, health: None, _handle: handle };
+        let open = Open {
+            attempt,
+            endpoint,
+            address: address.clone(),
+            transport,
+            connected: None,
+            health: None,
+            reports: None,
+            probes: None,
+            _handle: handle,
+        };
         self.open.insert(slot, open);
         Event::Connected { slot, attempt, address }
     }
@@ -153,7 +168,9 @@ impl Connections {
         let mut table = vec![None; size];
         for row in &core.rows {
             if let Some(open) = self.open.get_mut(&row.view.slot) {
-                table[row.view.slot.index()] = Some(open.connected(row.view.slot, &row.view.endpoint, &row.view.stats));
+                table[row.view.slot.index()] = Some(open.connected(&row.view, &self.readers));
+                let period = core.load_reports.out_of_band.filter(|_| row.view.state == ConnectivityState::Ready);
+                self.news.extend(open.want_reports(period, &row.view, &self.readers));
             }
         }
         table.into()
@@ -162,22 +179,49 @@ impl Connections {
 
 impl Open {
     /// What calls see of this connection; the same value as long as the endpoint is described the same.
-    fn connected(&mut self, slot: Slot, endpoint: &Arc<Endpoint>, stats: &Arc<EndpointStats>) -> Arc<Connected> {
+    fn connected(&mut self, view: &SubchannelView, readers: &Readers) -> Arc<Connected> {
         match &self.connected {
-            Some(connected) if Arc::ptr_eq(&connected.endpoint, endpoint) => Arc::clone(connected),
+            Some(connected) if Arc::ptr_eq(&connected.endpoint, &view.endpoint) => Arc::clone(connected),
             _ => {
+                let service = || ConnectionService::new(self.transport.clone());
+                let probes = self.probes.get_or_insert_with(|| ProbesHandle::new(readers.clone(), subject(view), service()));
                 let connected = Arc::new(Connected {
-                    slot,
-                    endpoint: Arc::clone(endpoint),
+                    slot: view.slot,
+                    endpoint: Arc::clone(&view.endpoint),
                     address: self.address.clone(),
-                    stats: Arc::clone(stats),
+                    stats: Arc::clone(&view.stats),
                     transport: self.transport.clone(),
+                    probes: Arc::clone(probes.probes()),
                 });
                 self.connected = Some(Arc::clone(&connected));
                 connected
             }
         }
     }
+
+    /// Asks the server for reports this often, or for none. Answers what must be polled for them to come, if it is not yet.
+    fn want_reports(
+        &mut self,
+        period: Option<Duration>,
+        view: &SubchannelView,
+        readers: &Readers,
+    ) -> Option<BoxStream<'static, Event>> {
+        if self.reports.is_none() && period.is_none() {
+            return None;
+        }
+        let mut news = None;
+        let reports = self.reports.get_or_insert_with(|| {
+            let (reports, silent) = OutOfBand::new(readers.clone(), subject(view), ConnectionService::new(self.transport.clone()));
+            news = Some(silent);
+            reports
+        });
+        reports.want(period);
+        news
+    }
+}
+
+fn subject(view: &SubchannelView) -> Subject {
+    Subject { slot: view.slot, endpoint: Arc::clone(&view.endpoint), stats: Arc::clone(&view.stats) }
 }
 
 impl fmt::Debug for Connections {

@@ -126,7 +126,7 @@ impl ChannelSessions {
             let standing = |name: &str| index.standing(name, snapshot, head, (now, self.patience));
             let choice = match store.seek(session, now, &self.rules, standing) {
                 Sought::Use { place, ticket } => {
-                    return placed(&place, now, Some(Tie::Table { _held: store.hold(session, ticket) }));
+                    return placed(snapshot, &place, now, Some(Tie::Table { _held: store.hold(session, ticket) }));
                 }
                 Sought::Wait(place) => return wait(&place),
                 Sought::Fail(place) => return Picked::Fail(place.describe()),
@@ -163,7 +163,7 @@ impl ChannelSessions {
         let lent = match verdict {
             Some((SessionVerdict::Use, place)) => {
                 tokens.count().hits();
-                return placed(&place, now, None);
+                return placed(snapshot, &place, now, None);
             }
             Some((SessionVerdict::Wait, place)) => return wait(&place),
             Some((SessionVerdict::Fail, place)) => return Picked::Fail(place.describe()),
@@ -209,9 +209,10 @@ fn hash(hints: &mut PickHints, policy: &Arc<str>) {
 }
 
 /// A session's own endpoint, which no picker chose.
-fn placed<'a>(place: &Place<'a>, at: Instant, tie: Option<Tie>) -> Picked<'a> {
+fn placed<'a>(snapshot: &ChannelSnapshot, place: &Place<'a>, at: Instant, tie: Option<Tie>) -> Picked<'a> {
+    let reads_load = snapshot.core.load_reports.per_call;
     match place.connected {
-        Some(connected) => Picked::Connected(Placement { connected, at, token: 0, feedback: None, connect: None, tie }),
+        Some(connected) => Picked::Connected(Placement { connected, at, token: 0, feedback: None, connect: None, tie, reads_load }),
         // Only READY endpoints with a connection are used.
         None => Picked::Wait,
     }

@@ -1,0 +1,93 @@
+//! One stream of reports per READY connection, for as long as anybody wants it.
+
+use std::time::Duration;
+
+use evenkeel::LbChannel;
+
+use super::listener::Listener;
+use super::script::{Act, Script};
+use crate::support::{quick_backoff, ready, target, until};
+
+fn secs(seconds: u64) -> Option<Duration> {
+    Some(Duration::from_secs(seconds))
+}
+
+/// A channel over one server whose own policy is `listener`.
+async fn channel(addr: std::net::SocketAddr, listener: &Listener) -> LbChannel {
+    let builder = LbChannel::builder(target([addr])).policy(listener.policy("listener")).backoff(quick_backoff());
+    let channel = builder.build().unwrap();
+    ready(&channel, 1).await;
+    channel
+}
+
+/// Long enough for a dozen rebuilds, which must not disturb a stream.
+async fn a_while() {
+    tokio::time::sleep(Duration::from_millis(80)).await;
+}
+
+#[tokio::test]
+async fn the_shortest_period_counts_and_only_another_one_restarts_the_stream() {
+    let script = Script::new(Act::Serve);
+    let server = script.start().await;
+    let (one, two) = (Listener::default(), Listener::default());
+    one.every(secs(10));
+    two.every(secs(5));
+    let builder = LbChannel::builder(target([server.addr])).policy(one.policy("one")).further_policy(two.policy("two"));
+    let channel = builder.build().unwrap();
+    assert!(script.intervals().is_empty(), "nobody is asked before READY");
+    ready(&channel, 1).await;
+    let asked = |seconds: &[u64]| seconds.iter().copied().map(Duration::from_secs).collect::<Vec<_>>();
+    until("the first stream", || script.intervals() == asked(&[5])).await;
+    until("both policies hear of it", || [&one, &two].iter().all(|heard| heard.reported(false).len() == 1)).await;
+    assert_eq!(one.reported(false)[0].cpu_utilization, 0.5);
+    a_while().await;
+
+    two.every(None);
+    until("the stream is opened again", || script.intervals() == asked(&[5, 10])).await;
+    two.every(secs(20));
+    a_while().await;
+    assert_eq!(script.intervals(), asked(&[5, 10]), "a longer period changes nothing");
+    one.every(None);
+    until("the stream is opened again", || script.intervals() == asked(&[5, 10, 20])).await;
+    two.every(None);
+    until("nobody wants it any more", || script.open() == 0).await;
+    a_while().await;
+    assert_eq!(script.intervals(), asked(&[5, 10, 20]));
+    two.every(secs(7));
+    until("somebody wants it again", || script.intervals() == asked(&[5, 10, 20, 7]) && script.open() == 1).await;
+    drop(channel);
+    until("it ends with the channel", || script.open() == 0).await;
+}
+
+#[tokio::test]
+async fn unimplemented_is_asked_once_per_connection() {
+    let script = Script::new(Act::Unimplemented);
+    let server = script.start().await;
+    let listener = Listener::default();
+    listener.every(secs(10));
+    let channel = channel(server.addr, &listener).await;
+    until("it is asked", || script.intervals().len() == 1).await;
+    a_while().await;
+    listener.every(secs(5));
+    a_while().await;
+    assert_eq!(script.intervals().len(), 1, "not even with another period");
+    drop(channel);
+    let _channel = self::channel(server.addr, &listener).await;
+    until("a new connection is asked", || script.intervals().len() == 2).await;
+    assert!(listener.reported(false).is_empty());
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_is_opened_again_with_the_period_of_then() {
+    for reports in [0, 1] {
+        let script = Script::new(Act::EndAfter(reports));
+        let server = script.start().await;
+        let listener = Listener::default();
+        listener.every(secs(10));
+        let _channel = channel(server.addr, &listener).await;
+        until("it is opened again and again", || script.intervals().len() >= 4).await;
+        assert_eq!(listener.reported(false).is_empty(), reports == 0);
+        listener.every(secs(3));
+        until("the new period is asked for", || script.intervals().last() == secs(3).as_ref()).await;
+    }
+}
