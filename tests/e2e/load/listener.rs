@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use evenkeel::{
-    Always, ConnectivityState, Done, Feedback, LbState, LoadReport, Outcome, PickArgs, PickResult, Picker, Plan, Policy,
-    PolicyChoice, Reported, Score, Slot, SubchannelView,
+    Always, ConnectivityState, Done, Feedback, LbState, LoadReport, LoadReports, Outcome, PickArgs, PickResult, Picker, Plan,
+    Policy, PolicyChoice, Reported, Score, Slot, SubchannelView,
 };
 
 /// Clones are the same listener.
@@ -75,9 +75,11 @@ impl Feedback for Heard {
 impl Policy for Listener {
     fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState {
         plan.connect.extend(view.iter().map(|row| row.slot));
-        plan.load_reports.per_call = self.0.per_call.load(Ordering::SeqCst);
+        let mut wanted = LoadReports::default();
+        wanted.per_call = self.0.per_call.load(Ordering::SeqCst);
         let period = self.0.period.load(Ordering::SeqCst);
-        plan.load_reports.out_of_band = (period > 0).then(|| Duration::from_millis(period));
+        wanted.out_of_band = (period > 0).then(|| Duration::from_millis(period));
+        plan.load_reports.merge(wanted);
         // Looks at its own wishes all the time, and shows that a rebuild alone disturbs no stream.
         plan.wake_at(now + Duration::from_millis(5));
         let ready: Vec<_> = view.iter().filter(|row| row.state == ConnectivityState::Ready).cloned().collect();

@@ -43,12 +43,12 @@ async fn the_shortest_period_counts_and_only_another_one_restarts_the_stream() {
     a_while().await;
 
     two.every(None);
-    until("the stream is opened again", || script.intervals() == asked(&[5, 10])).await;
+    until("the stream is opened again with the longer period", || script.intervals() == asked(&[5, 10])).await;
     two.every(secs(20));
     a_while().await;
     assert_eq!(script.intervals(), asked(&[5, 10]), "a longer period changes nothing");
     one.every(None);
-    until("the stream is opened again", || script.intervals() == asked(&[5, 10, 20])).await;
+    until("the stream is opened again with what is left", || script.intervals() == asked(&[5, 10, 20])).await;
     two.every(None);
     until("nobody wants it any more", || script.open() == 0).await;
     a_while().await;

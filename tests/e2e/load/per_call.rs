@@ -131,3 +131,29 @@ async fn calls_follow_what_servers_report() {
         soon("the calls go to the idle one", calls).await;
     }
 }
+
+#[tokio::test]
+async fn weighted_round_robin_weighs_by_what_servers_report() {
+    let (busy, busy_layer) = loaded();
+    let (idle, idle_layer) = loaded();
+    busy.set_application_utilization(0.9).unwrap();
+    idle.set_application_utilization(0.3).unwrap();
+    let addrs = [serve(busy_layer, &[]).await, serve(idle_layer, &[]).await];
+    let config = serde_json::json!({ "blackoutPeriod": "0s", "weightUpdatePeriod": "0.1s" });
+    let builder = LbChannel::builder(target(addrs)).policy(("weighted_round_robin", config));
+    let channel = builder.build().unwrap();
+    ready(&channel, 2).await;
+    // Nothing can be weighed in the first second: the servers do not know their calls a second yet.
+    soon("the idle one gets its share", async {
+        let mut idle_calls = 0;
+        while idle_calls < 60 {
+            idle_calls = 0;
+            for _ in 0..100 {
+                let went = picked(&call(&channel).await.unwrap()).0;
+                idle_calls += u32::from(went == addrs[1].to_string());
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
