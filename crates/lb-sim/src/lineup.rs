@@ -2,8 +2,8 @@
 
 use crate::candidate::Candidate;
 
-/// Every policy that can do without a configuration, and the oracles to measure them by. Those a build of `lb-core` does not know
-/// are left out.
+/// Every policy that can do without a configuration, and the oracles to measure them by; but for those that look at what these
+/// scenarios do not have (keys, localities, capabilities, costs). Those a build of `lb-core` does not know are left out.
 pub const LINEUP: &[&str] = &[
     "oracle",
     "oracle_p2c",
@@ -11,11 +11,14 @@ pub const LINEUP: &[&str] = &[
     "round_robin",
     "weighted_round_robin",
     "least_request",
-    r#"least_request{"selectionMethod":"FULL_SCAN"}"#,
-    "peak_ewma",
+    r#"least_request (full scan) = least_request{"selectionMethod":"FULL_SCAN"}"#,
     "least_latency",
+    "peak_ewma",
+    "weighted",
+    "performance",
+    "task",
+    "health_aware",
     "prequal",
-    "score",
     "adaptive",
 ];
 

@@ -322,8 +322,9 @@ mod defaults {
         100
     }
 
+    /// Weighted round robin trusts no weight before it is ten seconds old.
     pub(super) fn warmup() -> f64 {
-        10.0
+        12.0
     }
 
     pub(super) fn seconds() -> f64 {

@@ -87,7 +87,7 @@ impl Sim<'_> {
     pub(super) fn reach(&mut self, id: CallId) {
         let now = self.now;
         let Some(call) = self.calls.get_mut(id) else { return };
-        let (key, mut work) = (call.key, call.work);
+        let (client, key, mut work) = (call.client, call.key, call.work);
         let Some(attempt) = &mut call.attempt else { return };
         let index = attempt.server;
         let server = &mut self.servers[index];
@@ -99,6 +99,8 @@ impl Sim<'_> {
         if refused || failing.is_some() {
             attempt.outcome = Outcome::Failure;
             server.signal.failed();
+            let wanted = self.clients.get(client).is_some_and(|client| client.wanted.per_call);
+            attempt.said = (wanted && server.reachable).then(|| server.signal.say(now, server.in_flight()));
             let wait = failing.map_or(0, |(_, wait)| wait);
             self.agenda.add(now + wait + self.one_way, Happening::Answer(id));
             return;
