@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::policies::{
-    IpHash, LeastLatency, LeastRequest, Maglev, OutlierDetection, PeakEwma, PickFirst, Preset, PrioritySpillover, Random,
+    IpHash, LeastLatency, LeastRequest, Maglev, OutlierDetection, PeakEwma, PickFirst, Prequal, Preset, PrioritySpillover, Random,
     RandomSubsetting, Rendezvous, RingHash, RoundRobin, Scored, WeightedRoundRobin, WrrLocality,
 };
 use crate::policy::{ConfigError, Policy, PolicyBuilder};
@@ -40,6 +40,7 @@ impl Default for PolicyRegistry {
             .with(BuiltIn::arc(LeastLatency::NAME, |config| Ok(Box::new(LeastLatency::from_config(config)?))))
             .with(BuiltIn::arc(PeakEwma::NAME, |config| Ok(Box::new(PeakEwma::from_config(config)?))))
             .with(BuiltIn::arc(PickFirst::NAME, |config| Ok(Box::new(PickFirst::from_config(config)?))))
+            .with(BuiltIn::arc(Prequal::NAME, |config| Ok(Box::new(Prequal::from_config(config)?))))
             .with(BuiltIn::arc(RoundRobin::NAME, |config| Ok(Box::new(RoundRobin::from_config(config)?))))
             .with(BuiltIn::arc(Random::NAME, |config| Ok(Box::new(Random::from_config(config)?))))
             .with(BuiltIn::arc(WeightedRoundRobin::NAME, |config| Ok(Box::new(WeightedRoundRobin::from_config(config)?))))

@@ -18,7 +18,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The failing one is the last.
 pub(super) const ENDPOINTS: usize = 11;
 
-const POLICIES: [(&str, &str); 6] = [
+const POLICIES: [(&str, &str); 7] = [
+    ("prequal", "{}"),
     ("peak_ewma", "{}"),
     ("least_latency", "{}"),
     ("least_latency", r#"{"selectionMethod": "FULL_SCAN"}"#),

@@ -8,6 +8,7 @@
 //! | `weighted_round_robin` | each in proportion to its weight | endpoints differ, and report their load or somebody knows by how much |
 //! | `least_request` | the less busy of a few at random | calls or endpoints differ, and nobody knows by how much |
 //! | `peak_ewma` | the better of two at random by latency × calls in flight | the same, and some endpoint may stall |
+//! | `prequal` | by what servers report of their load: the fastest of those with few calls | servers report their load, best with evenkeel's server layer |
 //! | `least_latency` | the faster of two at random, or the fastest | latency does not depend on load |
 //! | `ring_hash` | by the hash of a key, on a ring | endpoints cache by key; other gRPC clients agree on places |
 //! | `maglev` | by the hash of a key, evenly | endpoints cache by key and shares must be even |
@@ -47,9 +48,11 @@ mod lookup;
 mod maglev;
 mod members;
 mod outlier_detection;
+mod peak;
 mod peak_ewma;
 mod petiole;
 mod pick_first;
+mod prequal;
 mod priority_spillover;
 mod random;
 mod random_subsetting;
@@ -73,6 +76,7 @@ pub use maglev::Maglev;
 pub use outlier_detection::OutlierDetection;
 pub use peak_ewma::PeakEwma;
 pub use pick_first::PickFirst;
+pub use prequal::Prequal;
 pub use priority_spillover::PrioritySpillover;
 pub use random::Random;
 pub use random_subsetting::RandomSubsetting;

@@ -1,7 +1,7 @@
 //! `peak_ewma`: the better of two random endpoints by latency times calls in flight.
 //!
 //! Each pick draws two different READY endpoints and takes the one where
-//! [`peak_latency`](EndpointStats::peak_latency) × (calls in flight + 1) is less. The latency rises at once to the slowest call and sinks
+//! [`peak_latency`](crate::EndpointStats::peak_latency) × (calls in flight + 1) is less. The latency rises at once to the slowest call and sinks
 //! over 10 s, so an endpoint that stalls loses its calls after the first that shows it. An endpoint whose latency is not known yet
 //! is compared by its calls in flight alone.
 //!
@@ -33,11 +33,10 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::failures::punishment;
+use super::peak::Peak;
 use super::petiole;
-use super::sampler::{Cost, Measure, Row, Sampler, Selection};
+use super::sampler::{Row, Sampler, Selection};
 use crate::policy::{ConfigError, LbState, Plan, Policy, SubchannelView};
-use crate::stats::{EndpointStats, ticks};
 
 /// The better of two by latency times calls in flight. See the [module table](super) for when to use it.
 #[derive(Debug, Default)]
@@ -59,25 +58,6 @@ impl Policy for PeakEwma {
             let rows = ready.iter().map(|row| Row::of(row)).collect();
             Arc::new(Sampler { rows, selection: Selection::Pair, measure: Peak, others })
         })
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Peak;
-
-impl Measure for Peak {
-    #[inline]
-    fn cost(self, stats: &EndpointStats, now: Instant) -> Cost {
-        let load = (stats.in_flight() as f32 + 1.0) * punishment(stats, now);
-        Cost { latency: stats.peak_seconds(ticks(now)).unwrap_or(0.0), load }
-    }
-
-    fn explain(self, stats: &EndpointStats, now: Instant) -> (Vec<(&'static str, f64)>, String) {
-        let in_flight = stats.in_flight();
-        let mut parts = vec![("in_flight", f64::from(in_flight)), ("punishment", f64::from(punishment(stats, now)))];
-        let Some(peak) = stats.peak_latency(now) else { return (parts, format!("latency not known, {in_flight} calls in flight")) };
-        parts.push(("peak_seconds", peak.as_secs_f64()));
-        (parts, format!("peak latency {peak:.1?}, {in_flight} calls in flight"))
     }
 }
 

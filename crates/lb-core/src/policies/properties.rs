@@ -16,7 +16,7 @@ use crate::registry::PolicyRegistry;
 use crate::slot::Slot;
 use crate::stats::Outcome;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "pick_first",
     "round_robin",
     "random",
@@ -32,11 +32,12 @@ const NAMES: [&str; 15] = [
     "capability_aware",
     "workload_aware",
     "cost_aware",
+    "prequal",
 ];
 
 /// Those that explain a share of calls, not a score.
-const SHARES: [&str; 7] =
-    ["pick_first", "round_robin", "random", "weighted_round_robin", "least_request", "peak_ewma", "least_latency"];
+const SHARES: [&str; 8] =
+    ["pick_first", "round_robin", "random", "weighted_round_robin", "least_request", "peak_ewma", "least_latency", "prequal"];
 
 fn policy(name: &str) -> Box<dyn Policy> {
     PolicyRegistry::default().build(name, &Value::Null).unwrap()

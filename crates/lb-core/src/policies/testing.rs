@@ -93,6 +93,22 @@ impl Caller {
         }
     }
 
+    /// What a picker wants probed.
+    pub(crate) fn probe(&mut self, picker: &dyn Picker) -> Option<Slot> {
+        let mut args = PickArgs::new(self.now, "/s/m", &self.headers, &self.hints, &mut self.scratch);
+        let _ = picker.pick(&mut args);
+        args.probe
+    }
+
+    /// A pick and its token.
+    pub(crate) fn token(&mut self, picker: &dyn Picker) -> (Slot, u64) {
+        let mut args = PickArgs::new(self.now, "/s/m", &self.headers, &self.hints, &mut self.scratch);
+        match picker.pick(&mut args) {
+            PickResult::Pick(slot) => (slot, args.token),
+            other => panic!("expected a pick, got {other:?}"),
+        }
+    }
+
     pub(crate) fn error(&mut self, picker: &dyn Picker) -> String {
         match self.pick(picker) {
             PickResult::Fail(error) => error.to_string(),
