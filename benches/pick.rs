@@ -28,12 +28,9 @@ const ENDPOINTS: [u32; 3] = [10, 1_000, 10_000];
 const BLIND: [&str; 8] =
     ["pick_first", "round_robin", "random", "weighted_round_robin", "ring_hash", "maglev", "rendezvous", "ip_hash"];
 
-/// The least a policy needs to be told.
-fn config(policy: &str) -> Value {
-    match policy {
-        "random_subsetting_experimental" => json!({"subsetSize": 20, "childPolicy": [{"round_robin": {}}]}),
-        _ => json!({}),
-    }
+/// What those policies need that need anything; the others ignore it.
+fn config() -> Value {
+    json!({"subsetSize": 20, "childPolicy": [{"round_robin": {}}]})
 }
 
 /// A picker, and the counters of its endpoints by slot.
@@ -51,7 +48,7 @@ impl Subject {
     fn new(name: &str, endpoints: u32) -> Self {
         let (now, view): (_, Vec<SubchannelView>) = (Instant::now(), (0..endpoints).map(row).collect());
         view.iter().for_each(|row| answer(row, now));
-        let mut policy = PolicyRegistry::default().build(name, &config(name)).expect("the policy is built in");
+        let mut policy = PolicyRegistry::default().build(name, &config()).expect("the policy is built in");
         let picker = policy.rebuild(now, &view, &mut Plan::new(7)).picker;
         let hashes = ["hash", "maglev", "rendezvous"].iter().any(|word| name.contains(word));
         Self {

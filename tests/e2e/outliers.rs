@@ -12,7 +12,8 @@ use crate::support::{Load, info, ready, request, servers, soon, target_of, until
 /// As A50, but quick, and satisfied with few calls.
 fn config() -> OutlierConfig {
     let measure = json!({"threshold": 50, "minimumHosts": 3, "requestVolume": 5});
-    let config = json!({"interval": "0.1s", "baseEjectionTime": "0.3s", "maxEjectionPercent": 40, "failurePercentageEjection": measure});
+    let config =
+        json!({"interval": "0.1s", "baseEjectionTime": "0.3s", "maxEjectionPercent": 40, "failurePercentageEjection": measure});
     OutlierConfig::from_json(&config).unwrap()
 }
 
@@ -26,7 +27,9 @@ async fn a_failing_endpoint_is_ejected_keeps_its_connection_and_comes_back_heale
     let load = Load::start(&channel, 4, &request("x"));
     let ejected = async {
         loop {
-            if let Some(LbEvent::SubchannelState { to: ConnectivityState::TransientFailure, reason: Some(reason), .. }) = events.next().await {
+            if let Some(LbEvent::SubchannelState { to: ConnectivityState::TransientFailure, reason: Some(reason), .. }) =
+                events.next().await
+            {
                 return reason;
             }
         }
@@ -42,7 +45,11 @@ async fn a_failing_endpoint_is_ejected_keeps_its_connection_and_comes_back_heale
     until("it serves", || servers[0].calls() > before + 20).await;
     assert_eq!(servers[0].accepted(), 1, "on the connection it had");
     let tally = load.stop().await;
-    assert!(tally.failures.iter().all(|status| status.code() == Code::Internal), "only what the server failed: {:?}", tally.failures.last());
+    assert!(
+        tally.failures.iter().all(|status| status.code() == Code::Internal),
+        "only what the server failed: {:?}",
+        tally.failures.last()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -142,11 +142,20 @@ fn header(policy: &str, config: &Value) -> Result<Option<HeaderName>, ConfigErro
 /// The hash of the first client in a list such as those of `x-forwarded-for` and `forwarded`: of its address if it is one, without port
 /// and however it is written; else of its text.
 fn hash_address(list: &[u8]) -> u64 {
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    // Most often it is just an address.
+    if let Some(address) = text(list).and_then(|text| text.parse().ok()) {
+        return hash_ip(address);
+    }
     let first = first_client(list);
-    match std::str::from_utf8(first).ok().and_then(address) {
-        Some(IpAddr::V4(address)) => hash(&address.octets()),
-        Some(IpAddr::V6(address)) => hash(&address.octets()),
-        None => hash(first),
+    text(first).and_then(address).map_or_else(|| hash(first), hash_ip)
+}
+
+/// An IPv4 address within IPv6 is the IPv4 address.
+fn hash_ip(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => hash(&address.octets()),
+        IpAddr::V6(address) => hash(&address.octets()),
     }
 }
 
@@ -159,11 +168,11 @@ fn first_client(list: &[u8]) -> &[u8] {
     value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
 }
 
-/// An address with or without port; an IPv4 address within IPv6 is the IPv4 address.
+/// An address with or without port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(inside, _)| inside);
     let bare = bare.or_else(|| text.rsplit_once(':').map(|(front, _)| front).filter(|front| !front.contains(':')));
-    bare.unwrap_or(text).parse().ok().map(|address: IpAddr| address.to_canonical())
+    bare.unwrap_or(text).parse().ok()
 }
 
 #[cfg(test)]

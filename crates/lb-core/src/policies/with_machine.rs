@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::testing::{Caller, start};
 use crate::connectivity::ConnectivityState::{self, Connecting, Idle, Ready, TransientFailure};
 use crate::endpoint::Endpoint;
 use crate::event::LbEvent;
 use crate::machine::{AttemptId, Effect, Event, Machine, MachineConfig, NamedPolicy};
-use crate::pick::PickResult;
+use crate::pick::{PickResult, Picker};
 use crate::registry::PolicyRegistry;
 use crate::resolver::ResolverUpdate;
 use crate::slot::Slot;
@@ -43,7 +43,11 @@ fn number(endpoint: &Endpoint) -> u8 {
 
 impl Channel {
     fn new(policy: &str, endpoints: &[(u8, u32)]) -> Self {
-        let named = NamedPolicy::new(policy, PolicyRegistry::default().build(policy, &Value::Null).unwrap());
+        Self::with(policy, &Value::Null, endpoints)
+    }
+
+    fn with(policy: &str, config: &Value, endpoints: &[(u8, u32)]) -> Self {
+        let named = NamedPolicy::new(policy, PolicyRegistry::default().build(policy, config).unwrap());
         let mut channel = Self {
             machine: Machine::new(MachineConfig::new(1), named),
             now: start(),
@@ -115,13 +119,31 @@ impl Channel {
         self.now = end;
     }
 
+    fn picker(&self) -> &dyn Picker {
+        &*self.snapshot.as_ref().unwrap().pickers[0].picker
+    }
+
     fn pick(&self) -> PickResult {
-        Caller::new(1).pick(&*self.snapshot.as_ref().unwrap().pickers[0].picker)
+        Caller::new(1).pick(self.picker())
+    }
+
+    /// A call with this hash key; whom it has connected, if it asks for that.
+    fn call(&mut self, key: &str) -> PickResult {
+        let result = Caller::new(1).with_key(key).pick(self.picker());
+        if let PickResult::Connect(slot) = result {
+            self.tell(Event::ConnectRequested(slot));
+        }
+        result
+    }
+
+    fn number_of(&self, slot: Slot) -> u8 {
+        let row = self.snapshot.as_ref().unwrap().rows.iter().find(|row| row.view.slot == slot);
+        row.map(|row| number(&row.view.endpoint)).unwrap()
     }
 
     fn picked(&self) -> u8 {
         let PickResult::Pick(slot) = self.pick() else { panic!("{:?}", self.pick()) };
-        self.snapshot.as_ref().unwrap().rows.iter().find(|row| row.view.slot == slot).map(|row| number(&row.view.endpoint)).unwrap()
+        self.number_of(slot)
     }
 
     fn state(&self) -> ConnectivityState {
@@ -233,4 +255,78 @@ fn pick_first_moves_between_priorities() {
     assert_eq!(channel.picked(), 2);
     channel.resolve(&[(3, 1), (4, 1)]);
     assert_eq!(channel.picked(), 3, "its connection was kept");
+}
+
+#[test]
+fn ring_hash_connects_what_calls_need_and_nothing_else() {
+    let mut channel = Channel::new("ring_hash", &[(1, 0), (2, 0), (3, 0)]);
+    channel.pass(60 * SECOND);
+    assert_eq!((channel.state(), channel.open()), (Idle, [].into()), "nobody called");
+    let PickResult::Connect(home) = channel.call("user-1") else { panic!("nothing is connected") };
+    let home = channel.number_of(home);
+    assert_eq!((channel.state(), channel.open()), (Connecting, [home].into()));
+    assert!(matches!(channel.call("user-1"), PickResult::Queue));
+    channel.accept(home);
+    assert!(matches!(channel.call("user-1"), PickResult::Pick(slot) if channel.number_of(slot) == home));
+    channel.pass(60 * SECOND);
+    channel.lose(home);
+    channel.pass(60 * SECOND);
+    assert_eq!((channel.state(), channel.open()), (Idle, [].into()), "no call needs it");
+    assert!(matches!(channel.call("user-1"), PickResult::Connect(slot) if channel.number_of(slot) == home));
+}
+
+#[test]
+fn ring_hash_goes_on_by_itself_until_one_is_ready() {
+    let mut channel = Channel::new("ring_hash", &[(1, 0), (2, 0), (3, 0)]);
+    let PickResult::Connect(home) = channel.call("user-1") else { panic!("nothing is connected") };
+    let home = channel.number_of(home);
+    channel.refuse(home);
+    let second = *channel.open().iter().find(|number| **number != home).expect("another one is tried without a call");
+    channel.refuse(second);
+    assert_eq!(channel.state(), TransientFailure, "two failed");
+    let third = 6 - home - second;
+    channel.accept(third);
+    assert!(matches!(channel.call("user-1"), PickResult::Pick(slot) if channel.number_of(slot) == third));
+    channel.pass(2 * SECOND);
+    assert_eq!(channel.open(), [1, 2, 3].into(), "those that failed are tried again");
+    channel.accept(home);
+    assert!(matches!(channel.call("user-1"), PickResult::Pick(slot) if channel.number_of(slot) == home));
+}
+
+#[test]
+fn random_subsetting_keeps_connections_to_its_subset_only() {
+    let config = json!({"subsetSize": 2, "childPolicy": [{"round_robin": {}}]});
+    let all = [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0)];
+    let mut channel = Channel::with("random_subsetting", &config, &all);
+    let first = channel.open();
+    assert_eq!(first.len(), 2);
+    first.iter().for_each(|number| channel.accept(*number));
+    let gone = *first.first().unwrap();
+    let rest: Vec<(u8, u32)> = all.into_iter().filter(|(number, _)| *number != gone).collect();
+    channel.resolve(&rest);
+    let second = channel.open();
+    assert!(second.len() == 2 && !second.contains(&gone) && second.intersection(&first).count() == 1);
+    channel.resolve(&all);
+    assert_eq!(channel.open(), first, "the one that had come in for it is let go");
+}
+
+#[test]
+fn priority_spillover_uses_the_next_group_for_what_is_too_much() {
+    let config = json!({"childPolicy": [{"round_robin": {}}]});
+    let mut channel = Channel::with("priority_spillover", &config, &[(1, 0), (2, 0), (3, 1), (4, 1)]);
+    assert_eq!(channel.open(), [1, 2].into());
+    channel.accept(1);
+    channel.accept(2);
+    channel.pass(60 * SECOND);
+    channel.lose(2);
+    assert_eq!(channel.open(), [1, 2].into(), "connecting is not failing");
+    channel.refuse(2);
+    assert!(channel.open().is_superset(&[1, 3, 4].into()), "half of it left can take 70 %");
+    channel.accept(3);
+    channel.accept(4);
+    let mut caller = Caller::new(1);
+    let picks: Vec<u8> = (0..1_000).map(|_| channel.number_of(caller.slot(channel.picker()))).collect();
+    let first = picks.iter().filter(|number| **number == 1).count();
+    // Binomial: five sigma of 1000 at 0.7 are 72.
+    assert!(first.abs_diff(700) < 72 && !picks.contains(&2), "{first}");
 }
