@@ -36,7 +36,7 @@ fn score(scorer: &Scorer, index: usize, wish: &Wish<'_>, extremes: &Extremes, ti
     let mut facts: Vec<String> =
         factors.iter().filter_map(|(factor, _)| fact(factor, of(factor), scorer, row, wish, &seen)).collect();
     if factors.error_penalty() > 0.0 {
-        parts.push(("errors", -factors.error_penalty() * seen.failing));
+        parts.push(("errors", 0.0 - factors.error_penalty() * seen.failing));
         facts.extend((seen.failing >= 0.005).then(|| format!("{:.0} % errors", seen.failing * 100.0)));
     }
     if tier > 0 {
