@@ -1,12 +1,4 @@
-//! Leaving without losing a call.
-//!
-//! ```text
-//! serving ── signal ──> NOT_SERVING, still answering ── notice ──> GOAWAY, no new connections ──> calls end, or the deadline
-//! ```
-//!
-//! A server that just stops fails the calls that are on their way to it. So it first says that it does not serve any more, which
-//! clients that check health hear at once and registries that ask at their next look, and goes on answering while the word gets around; only
-//! then it asks its clients to leave, and waits for the calls in flight.
+//! Leaving without losing a call: see [`Drain`].
 
 use std::fmt;
 use std::future::Future;
@@ -31,7 +23,17 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// watch open for ever.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Drains a server before it stops. See the module's essay in [`serve`](Self::serve).
+/// Leaves without losing a call.
+///
+/// ```text
+/// serving ── signal ──> NOT_SERVING, still answering ── notice ──> GOAWAY, no new connections ──> calls end, or the deadline
+/// ```
+///
+/// A server that just stops fails the calls that are on their way to it. So it first says that it does not serve any more, which
+/// clients that check health hear at once and registries that ask at their next look, and goes on answering while the word gets around; only
+/// then it asks its clients to leave, and waits for the calls in flight.
+///
+/// Bounds: what is not over at the deadline is cut off with the process; a client that neither checks health nor obeys GOAWAY is not saved.
 pub struct Drain {
     load: LoadRecorder,
     health: Option<HealthReporter>,

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use evenkeel::LbChannel;
+use evenkeel::{Endpoint, LbChannel};
+use lb_testkit::FakeResolver;
 
 use super::listener::Listener;
 use super::script::{Act, Script};
-use crate::support::{quick_backoff, ready, target, until};
+use crate::support::{call, quick_backoff, ready, soon, target, until};
 
 fn secs(seconds: u64) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
@@ -90,4 +91,31 @@ async fn a_stream_that_ends_is_opened_again_with_the_period_of_then() {
         listener.every(secs(3));
         until("the new period is asked for", || script.intervals().last() == secs(3).as_ref()).await;
     }
+}
+
+#[tokio::test]
+async fn both_kinds_of_streams_end_with_their_endpoint_and_with_no_other() {
+    let scripts = [Script::new(Act::Serve), Script::new(Act::Serve)];
+    let servers = [scripts[0].start().await, scripts[1].start().await];
+    let endpoints = servers.each_ref().map(|server| Endpoint::new(server.addr));
+    let listener = Listener::default().probing();
+    listener.every(secs(10));
+    let (resolver, handle) = FakeResolver::new("fake");
+    let builder = LbChannel::builder("fake:///orders").resolver(resolver).policy(listener.policy("listener"));
+    let channel = builder.build().unwrap();
+    handle.endpoints(endpoints.to_vec());
+    ready(&channel, 2).await;
+    soon("both are probed and report", async {
+        while scripts.iter().any(|script| script.open() < 2) {
+            call(&channel).await.unwrap();
+        }
+    })
+    .await;
+    handle.endpoints(vec![endpoints[1].clone()]);
+    until("the streams of the one that went have ended", || scripts[0].open() == 0).await;
+    for _ in 0..20 {
+        call(&channel).await.unwrap();
+    }
+    assert_eq!((scripts[0].open(), scripts[1].open()), (0, 2));
+    assert_eq!((scripts[1].intervals().len(), scripts[1].probe_streams()), (1, 1));
 }
