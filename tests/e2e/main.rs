@@ -19,3 +19,4 @@ mod streams;
 mod support;
 mod updates;
 mod waiting;
+mod wishes;

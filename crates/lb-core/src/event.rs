@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 
 /// Something changed in a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum LbEvent {
     /// The resolver lists a new endpoint.
@@ -79,6 +82,25 @@ pub enum LbEvent {
         /// The endpoint it is at now.
         to: Arc<str>,
     },
+    /// Somebody set how loaded an endpoint is.
+    LoadUpdated {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// In per cent of its capacity.
+        percent: u32,
+    },
+    /// Somebody set an endpoint healthy or not.
+    HealthChanged {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Whether it may get calls.
+        healthy: bool,
+    },
+    /// A [selector](crate::selector) found no endpoint.
+    SelectionFailed {
+        /// Why.
+        reason: Arc<str>,
+    },
     /// A subscriber was too slow and lost this many events; told to it alone.
     Lagged(u64),
 }
@@ -112,6 +134,10 @@ impl fmt::Display for LbEvent {
             Self::ResolverRecovered => f.write_str("resolver answers again"),
             Self::ConfigRefused(error) => write!(f, "service config refused: {error}"),
             Self::SessionMoved { session, from, to } => write!(f, "session {session:016x} moved from {from} to {to}"),
+            Self::LoadUpdated { endpoint, percent } => write!(f, "endpoint {endpoint} set to a load of {percent} %"),
+            Self::HealthChanged { endpoint, healthy: true } => write!(f, "endpoint {endpoint} set healthy"),
+            Self::HealthChanged { endpoint, healthy: false } => write!(f, "endpoint {endpoint} set unhealthy"),
+            Self::SelectionFailed { reason } => write!(f, "selection failed: {reason}"),
             Self::Lagged(lost) => write!(f, "{lost} events lost by a slow subscriber"),
         }
     }

@@ -6,6 +6,7 @@ use crate::connectivity::ConnectivityState;
 use crate::load::LoadReports;
 use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
+use crate::wishes::{Derived, load_of};
 
 /// One generation of a channel.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub rows: Box<[Row]>,
     /// Which load reports the policies want.
     pub load_reports: LoadReports,
+    /// Pickers over fewer endpoints, and what else calls with wishes have needed so far.
+    pub(crate) derived: Derived,
 }
 
 /// A policy's picker and the name calls ask for it by.
@@ -43,6 +46,19 @@ pub struct Row {
     pub excluded: Option<&'static str>,
 }
 
+impl Row {
+    /// Whether it is READY and no stage hides it.
+    pub fn takes_calls(&self) -> bool {
+        self.excluded.is_none() && self.view.state == ConnectivityState::Ready
+    }
+
+    /// How busy the endpoint is now, from 0: the greater of what its calls take of its [capacity](crate::Attributes::capacity) and the
+    /// utilisation its server reports; `None` if neither is known.
+    pub fn load(&self) -> Option<f64> {
+        load_of(&self.view.stats, self.view.endpoint.attributes.capacity)
+    }
+}
+
 impl Snapshot {
     /// Generation 0: IDLE, nothing known. What a channel shows until its machine has published for the first time.
     pub fn initial() -> Self {
@@ -53,16 +69,23 @@ impl Snapshot {
             pickers: [picker].into(),
             rows: Box::default(),
             load_reports: LoadReports::default(),
+            derived: Derived::default(),
         }
     }
 
     /// The picker of the channel's own policy, or of the one asked for.
     pub fn picker(&self, policy: Option<&str>) -> Option<&Arc<dyn Picker>> {
+        self.named(policy).map(|(_, picker)| picker)
+    }
+
+    /// The same with its position.
+    #[inline]
+    pub(crate) fn named(&self, policy: Option<&str>) -> Option<(usize, &Arc<dyn Picker>)> {
         match policy {
-            None => self.pickers.first(),
-            Some(name) => self.pickers.iter().find(|candidate| *candidate.name == *name),
+            None => self.pickers.first().map(|named| (0, named)),
+            Some(name) => self.pickers.iter().enumerate().find(|(_, candidate)| *candidate.name == *name),
         }
-        .map(|named| &named.picker)
+        .map(|(at, named)| (at, &named.picker))
     }
 
     /// The name of the channel's own policy.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use arc_swap::Cache;
 use http::{Request, Response};
 use lb_core::machine::{Command, NamedPolicy};
-use lb_core::{ConfigError, ConnectivityState, EndpointKey, PickArgs, PickHints, PickResult, Scratch};
+use lb_core::{ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch};
 use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Status;
@@ -16,9 +16,12 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use crate::builder::LbChannelBuilder;
-use crate::call::{Call, Guard, Head, Picked, ResponseBody, pick};
+use crate::call::{Call, Guard, Head, LastFailure, Picked, ResponseBody, find_endpoint, pick};
 use crate::endpoints::EndpointInfo;
+use crate::error::CallError;
 use crate::events::Events;
+use crate::options::PickOptions;
+use crate::pick_handle::PickHandle;
 use crate::resolver_status::ResolverStatus;
 use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
 use crate::shared::Handle;
@@ -137,6 +140,51 @@ impl LbChannel {
     /// Asks every health check for a check right now.
     pub fn check_health_now(&self) {
         self.handle.shared().inbox.check_health();
+    }
+
+    /// Picks an endpoint as a call with these options would, its session's too, without calling it; for placing a session or a task. It counts as a call in
+    /// flight until it is reported or dropped.
+    ///
+    /// Waits as a call does: for a first connection always, and while no endpoint can take it if it
+    /// [waits for ready](PickOptions::wait_for_ready). It has no deadline of its own. Cancel safe.
+    ///
+    /// # Errors
+    /// What a call would fail with before it has an endpoint: [`CallError::NoEndpoint`], [`NothingFits`](CallError::NothingFits),
+    /// [`Dropped`](CallError::Dropped), [`UnknownPolicy`](CallError::UnknownPolicy) or [`Closed`](CallError::Closed).
+    pub async fn pick(&self, options: PickOptions) -> Result<PickHandle, CallError> {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(options);
+        let (mut head, ()) = Head::new(request);
+        if let Some(sessions) = self.handle.sessions() {
+            sessions.prepare(&mut head);
+        }
+        find_endpoint(&self.handle, &mut head, &LastFailure::default()).await.map(PickHandle::new)
+    }
+
+    /// What the policy thinks of every endpoint for a call with these options, or why the call would not go there; in the resolver's
+    /// order. Linear in the endpoints.
+    ///
+    /// # Errors
+    /// [`CallError::UnknownPolicy`] if the options ask for a policy that no call has used yet and that was not added in advance.
+    pub fn explain(&self, options: &PickOptions) -> Result<Vec<Explained>, CallError> {
+        let snapshot = self.load();
+        let (headers, mut scratch) = (http::HeaderMap::new(), self.handle.scratch());
+        let mut args = PickArgs::new(Instant::now().into_std(), "", &headers, &options.hints, &mut scratch);
+        snapshot.core.explain(&mut args).ok_or_else(|| CallError::UnknownPolicy {
+            asked: options.hints.policy.clone().unwrap_or_default(),
+            available: snapshot.core.pickers.iter().map(|named| &*named.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// The endpoints a call with these options may go to now, the best first, as [`explain`](Self::explain) has them.
+    ///
+    /// # Errors
+    /// As for [`explain`](Self::explain).
+    pub fn scores(&self, options: &PickOptions) -> Result<Vec<Explained>, CallError> {
+        let mut rows = self.explain(options)?;
+        rows.retain(|row| row.excluded.is_none());
+        rows.sort_by(|one, other| other.total.total_cmp(&one.total));
+        Ok(rows)
     }
 
     /// Why the channel is not READY, for people.

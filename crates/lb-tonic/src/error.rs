@@ -16,7 +16,7 @@
 
 use std::sync::Arc;
 
-use lb_core::{ConfigError, EndpointKey, ResolveError, TargetError};
+use lb_core::{ConfigError, EndpointKey, ResolveError, TargetError, Unfit};
 use tonic::{Code, Status};
 
 /// Why a call failed before the server had answered it.
@@ -30,6 +30,14 @@ pub enum CallError {
         target: Arc<str>,
         /// What the policy says: the error of an endpoint, or why there is none.
         reason: Arc<str>,
+    },
+    /// No endpoint meets the call's conditions, and the call does not wait for one. UNAVAILABLE.
+    #[error("no endpoint of {target} fits the call: {unfit}")]
+    NothingFits {
+        /// The channel's target.
+        target: Arc<str>,
+        /// How many endpoints each condition removed.
+        unfit: Arc<Unfit>,
     },
     /// The policy refused the call, even if it waits for ready. UNAVAILABLE.
     #[error("the policy dropped the call: {reason}")]
@@ -111,7 +119,9 @@ impl CallError {
     /// gRPC's code for this failure.
     pub fn code(&self) -> Code {
         match self {
-            Self::NoEndpoint { .. } | Self::Dropped { .. } | Self::Lost { .. } | Self::Closed => Code::Unavailable,
+            Self::NoEndpoint { .. } | Self::NothingFits { .. } | Self::Dropped { .. } | Self::Lost { .. } | Self::Closed => {
+                Code::Unavailable
+            }
             Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             Self::Failed { code, .. } => Code::from_i32(*code),
             Self::UnknownPolicy { .. } => Code::Internal,

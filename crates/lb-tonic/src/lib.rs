@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`LbChannelBuilder`] | everything that can be chosen |
 //! | [`PickOptions`] | what one call wishes, through an interceptor or its extensions |
+//! | [`PickHandle`] | an endpoint picked without a call, by [`LbChannel::pick`] |
 //! | [`PickedEndpoint`] | where a call went, in its response's extensions |
 //! | [`SessionConfig`], [`SessionStore`] | calls that belong together go to one endpoint |
 //! | [`CallError`] | why a call failed, behind its status |
@@ -25,6 +26,7 @@ mod events;
 mod header;
 mod load;
 mod options;
+mod pick_handle;
 mod picked;
 mod policy_choice;
 mod resolver_status;
@@ -45,6 +47,7 @@ pub use endpoints::EndpointInfo;
 pub use error::{BuildError, CallError, WaitingFor};
 pub use events::Events;
 pub use options::PickOptions;
+pub use pick_handle::PickHandle;
 pub use picked::PickedEndpoint;
 pub use policy_choice::PolicyChoice;
 pub use resolver_status::ResolverStatus;

@@ -6,6 +6,7 @@ use crate::connectivity::ConnectivityState;
 use crate::event::LbEvent;
 use crate::slot::Slot;
 use crate::snapshot::{Row, Snapshot};
+use crate::wishes::Derived;
 
 use super::Machine;
 use super::balancer::Outcome;
@@ -33,6 +34,7 @@ impl Machine {
             pickers: outcome.pickers,
             rows: outcome.rows,
             load_reports: outcome.plan.load_reports,
+            derived: Derived::default(),
         })));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use estimates::{Estimates, faded};
+use serde::{Deserialize, Serialize};
 pub(crate) use ticks::ticks;
 
 use crate::feedback::Done;
@@ -45,6 +46,8 @@ pub struct EndpointStats {
     succeeded: AtomicU64,
     failed: AtomicU64,
     cancelled: AtomicU64,
+    /// What calls in flight take of the capacity beyond one each.
+    extra: AtomicU64,
 }
 
 impl EndpointStats {
@@ -141,6 +144,47 @@ impl EndpointStats {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Says that a call in flight takes `extra` more of the capacity than one. Every `hold` must be followed by exactly one
+    /// [`let_go`](Self::let_go) of as much.
+    #[inline]
+    pub fn hold(&self, extra: u32) {
+        if extra > 0 {
+            self.extra.fetch_add(u64::from(extra), Ordering::Relaxed);
+        }
+    }
+
+    /// Says that it takes that no more.
+    #[inline]
+    pub fn let_go(&self, extra: u32) {
+        if extra > 0 {
+            self.extra.fetch_sub(u64::from(extra), Ordering::Relaxed);
+        }
+    }
+
+    /// What the calls in flight take of the endpoint's [capacity](crate::Attributes::capacity): one each, and their
+    /// [cost](crate::PickHints::cost) if that is more.
+    #[inline]
+    pub fn taken(&self) -> u64 {
+        u64::from(self.in_flight()) + self.extra.load(Ordering::Relaxed)
+    }
+
+    /// Makes the number of calls in flight this one, which somebody has from elsewhere. Calls that have begun before must not be ended.
+    pub(crate) fn set_in_flight(&self, calls: u32) {
+        self.in_flight.store(calls, Ordering::Relaxed);
+        self.extra.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes a latency and a share of failures for measured which somebody has from elsewhere.
+    pub(crate) fn set_estimates(&self, now: Instant, latency: Option<Duration>, failing: Option<f64>) {
+        let mut known = self.known();
+        known.at = ticks(now);
+        if let Some(latency) = latency.map(|latency| latency.as_secs_f32()) {
+            (known.latency, known.peak) = (latency, latency);
+        }
+        known.failing = failing.map_or(known.failing, |failing| failing as f32);
+        self.learn(known);
+    }
+
     /// Calls that ended with status OK.
     #[inline]
     pub fn succeeded(&self) -> u64 {
@@ -217,7 +261,8 @@ fn duration(seconds: f32) -> Option<Duration> {
 }
 
 /// How an attempt ended, as far as statistics care.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Status OK.
     Success,

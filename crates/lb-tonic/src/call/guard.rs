@@ -24,6 +24,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) tie: Option<Tie>,
     /// Whether a policy wants the report that comes with the call.
     pub(crate) reads_load: bool,
+    /// What the call takes of the endpoint's capacity beyond one.
+    pub(crate) extra: u32,
 }
 
 /// One attempt at one endpoint. Moves from the call's future into the response's body, so that dropping either ends it.
@@ -39,15 +41,17 @@ pub(crate) struct Guard {
     pub(crate) tie: Option<Tie>,
     reads_load: bool,
     load: Option<Box<LoadReport>>,
+    extra: u32,
 }
 
 impl Guard {
     #[inline]
     pub(crate) fn new(placement: Placement<'_>) -> Self {
-        let Placement { connected, at, token, feedback, connect: _, tie, reads_load } = placement;
+        let Placement { connected, at, token, feedback, connect: _, tie, reads_load, extra } = placement;
         connected.stats.begin();
+        connected.stats.hold(extra);
         let (connected, outcome) = (Arc::clone(connected), Outcome::Cancelled);
-        Self { connected, outcome, started: at, token, feedback, tie, reads_load, load: None }
+        Self { connected, outcome, started: at, token, feedback, tie, reads_load, load: None, extra }
     }
 
     /// Takes the report out of trailers, or headers that are trailers, if anybody wants it.
@@ -67,6 +71,7 @@ impl Drop for Guard {
         let done = Done::new(self.connected.slot, now.into_std(), latency, self.outcome);
         let done = done.with_token(self.token).with_load(self.load.as_deref());
         self.connected.stats.finish(&done);
+        self.connected.stats.let_go(self.extra);
         if let Some(feedback) = &self.feedback {
             feedback.finished(&done);
         }

@@ -45,7 +45,7 @@ pub(crate) use guard::{Guard, Placement};
 pub(crate) use head::Head;
 pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
-pub(crate) use seek::{Picked, pick, pick_by_policy};
+pub(crate) use seek::{LastFailure, Picked, find_endpoint, pick, pick_by_policy};
 
 use request_body::{Beginning, Content};
 use seek::{Seek, Seeking};

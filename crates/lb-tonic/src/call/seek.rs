@@ -4,9 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use lb_core::{ConnectivityState, PickArgs, PickHints, PickResult, Picker, Scratch};
-use tokio::time::Instant;
+use lb_core::{Choice, ConnectivityState, PickArgs, PickHints, Scratch, Unfit};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::CallError;
 use crate::shared::Handle;
@@ -15,6 +16,13 @@ use crate::snapshot::ChannelSnapshot;
 use super::guard::{Guard, Placement};
 use super::head::Head;
 use super::request_body::Content;
+
+/// When a call that waits because every endpoint is too busy looks again: no generation tells it that a call has ended somewhere. Then
+/// after twice as long, and so on.
+const FIRST_LOOK: Duration = Duration::from_millis(5);
+
+/// The longest it waits between looks. Each may be linear in the endpoints, and many calls may wait.
+const LAST_LOOK: Duration = Duration::from_millis(320);
 
 /// A call that has no endpoint yet.
 #[derive(Debug)]
@@ -35,66 +43,56 @@ pub(crate) enum Picked<'a> {
     Await { connect: Option<lb_core::Slot>, until: Instant },
     /// Wait if the call waits for ready, else fail.
     Fail(Arc<str>),
+    /// Wait if the call waits for ready, else fail: no endpoint meets its conditions.
+    Unfit(Box<Unfit>),
     /// The call cannot succeed.
     Never(CallError),
     /// The channel does not have the policy the call asks for, yet.
     MissingPolicy(Arc<str>),
 }
 
-/// Looks where the call's session is, or asks a snapshot's picker.
+/// Looks where the call's session is, or asks a snapshot for an endpoint.
 #[inline]
 pub(crate) fn pick<'a>(handle: &Handle, snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
-    match handle.sessions() {
+    let mut picked = match handle.sessions() {
         Some(sessions) => sessions.pick(handle.shared(), snapshot, head, scratch),
         None => pick_by_policy(snapshot, head, scratch),
+    };
+    if let (Picked::Connected(placement), Some(hints)) = (&mut picked, &head.hints) {
+        placement.extra = hints.cost.saturating_sub(1);
     }
+    picked
 }
 
-/// Asks a snapshot's picker.
+/// Asks a snapshot for an endpoint that meets the call's wishes.
 #[inline]
 pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
-    let Some(hints) = &head.hints else {
-        return match snapshot.core.picker(None) {
-            Some(picker) => pick_from(snapshot, &**picker, head, &PickHints::default(), scratch),
-            None => Picked::Wait,
-        };
-    };
-    let policy = hints.policy.as_deref();
-    let picked = if hints.restricts() {
-        snapshot.restricted(hints).map(|picker| pick_from(snapshot, &*picker, head, hints, scratch))
-    } else {
-        snapshot.core.picker(policy).map(|picker| pick_from(snapshot, &**picker, head, hints, scratch))
-    };
-    picked.unwrap_or_else(|| Picked::MissingPolicy(hints.policy.clone().unwrap_or_default()))
-}
-
-#[inline]
-fn pick_from<'a>(
-    snapshot: &'a ChannelSnapshot,
-    picker: &dyn Picker,
-    head: &Head,
-    hints: &PickHints,
-    scratch: &mut Scratch,
-) -> Picked<'a> {
+    let none = PickHints::default();
+    let hints = head.hints.as_deref().unwrap_or(&none);
     let at = Instant::now();
     let mut args = PickArgs::new(at.into_std(), head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
-    let result = picker.pick(&mut args);
+    let choice = snapshot.core.choose(&mut args);
     let (token, probe, connect) = (args.token, args.probe, args.connect);
     if let Some(slot) = probe {
         snapshot.probe(slot);
     }
-    match result {
-        PickResult::Pick(slot) => {
-            let (feedback, reads_load) = (|| picker.feedback().cloned(), snapshot.core.load_reports.per_call);
+    match choice {
+        Choice::Pick { slot, feedback } => {
+            let reads_load = snapshot.core.load_reports.per_call;
             let place = |connected| {
-                Picked::Connected(Placement { connected, at, token, feedback: feedback(), connect, tie: None, reads_load })
+                let feedback = feedback.cloned();
+                Picked::Connected(Placement { connected, at, token, feedback, connect, tie: None, reads_load, extra: 0 })
             };
             snapshot.connected(slot).map_or(Picked::Wait, place)
         }
-        PickResult::Connect(slot) => Picked::Connect(slot),
-        PickResult::Queue => Picked::Wait,
-        PickResult::Fail(error) => Picked::Fail(error.message),
-        PickResult::Drop(error) => Picked::Never(CallError::Dropped { reason: error.message }),
+        Choice::Connect(slot) => Picked::Connect(slot),
+        Choice::Queue => Picked::Wait,
+        Choice::Fail(error) => Picked::Fail(error.message),
+        Choice::Drop(error) => Picked::Never(CallError::Dropped { reason: error.message }),
+        Choice::Unfit(unfit) => Picked::Unfit(unfit),
+        Choice::UnknownPolicy => Picked::MissingPolicy(hints.policy.clone().unwrap_or_default()),
+        // The core may learn to answer more than this channel knows.
+        _ => Picked::Wait,
     }
 }
 
@@ -107,7 +105,7 @@ pub(crate) struct Seeking {
 }
 
 #[derive(Debug, Clone, Default)]
-struct LastFailure(Arc<Mutex<Option<Arc<str>>>>);
+pub(crate) struct LastFailure(Arc<Mutex<Option<Arc<str>>>>);
 
 impl LastFailure {
     fn set(&self, reason: Arc<str>) {
@@ -134,12 +132,20 @@ impl Seeking {
     }
 }
 
-/// Picks, and picks again with every new generation, until there is an endpoint or none to be expected.
 async fn find(handle: Arc<Handle>, mut seek: Box<Seek>, last_failure: LastFailure) -> Found {
+    let guard = find_endpoint(&handle, &mut seek.head, &last_failure).await?;
+    Ok((seek, guard))
+}
+
+/// Picks, and picks again with every new generation, until there is an endpoint or none to be expected. Cancel safe.
+pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure: &LastFailure) -> Result<Guard, CallError> {
     let shared = handle.shared();
     let _waiting = shared.waiting();
     let mut generations = shared.generations();
     let mut scratch = handle.scratch();
+    let waits = head.wait_for_ready(handle.config().wait_for_ready);
+    let target = || Arc::clone(&handle.config().target);
+    let mut pause = FIRST_LOOK;
     loop {
         // A caller that repeats failing calls without a pause must not keep the driver from ever running.
         tokio::task::coop::consume_budget().await;
@@ -148,31 +154,38 @@ async fn find(handle: Arc<Handle>, mut seek: Box<Seek>, last_failure: LastFailur
         if snapshot.core.state == ConnectivityState::Shutdown {
             return Err(CallError::Closed);
         }
-        let mut give_up = None;
-        match pick(&handle, &snapshot, &seek.head, &mut scratch) {
+        let mut look_again = None;
+        match pick(handle, &snapshot, head, &mut scratch) {
             // The driver has yet to hear that this connection is gone.
-            Picked::Connected(placement) if seek.head.is_unusable(placement.connected) => {}
+            Picked::Connected(placement) if head.is_unusable(placement.connected) => {}
             Picked::Connected(placement) => {
                 placement.connect.into_iter().for_each(|slot| shared.inbox.connect(slot));
-                return Ok((seek, Guard::new(placement)));
+                return Ok(Guard::new(placement));
             }
             Picked::Connect(slot) => shared.inbox.connect(slot),
             Picked::Wait if snapshot.core.state == ConnectivityState::Idle => shared.inbox.exit_idle(),
             Picked::Wait => {}
             Picked::Await { connect, until } => {
                 connect.into_iter().for_each(|slot| shared.inbox.connect(slot));
-                give_up = Some(*seek.head.session_until.get_or_insert(until));
+                look_again = Some(*head.session_until.get_or_insert(until));
             }
-            Picked::Fail(reason) if seek.head.wait_for_ready(handle.config().wait_for_ready) => last_failure.set(reason),
-            Picked::Fail(reason) => return Err(CallError::NoEndpoint { target: handle.config().target.clone(), reason }),
+            Picked::Fail(reason) if waits => last_failure.set(reason),
+            Picked::Fail(reason) => return Err(CallError::NoEndpoint { target: target(), reason }),
+            Picked::Unfit(unfit) if waits => {
+                look_again = unfit.is_load().then(|| Instant::now() + pause);
+                pause = (pause * 2).min(LAST_LOOK);
+                last_failure.set(unfit.to_string().into());
+            }
+            Picked::Unfit(unfit) => return Err(CallError::NothingFits { target: target(), unfit: Arc::from(unfit) }),
             Picked::Never(error) => return Err(error),
             Picked::MissingPolicy(name) => handle.add_policy(&name, &snapshot)?,
         }
         let next = generations.wait_for(|newest| *newest > generation);
-        let next = match give_up {
-            Some(until) => tokio::time::timeout_at(until, next).await,
+        let next = match look_again {
+            Some(at) => timeout_at(at, next).await,
             None => Ok(next.await),
         };
+        // No time left is no end.
         if let Ok(Err(_)) = next {
             return Err(CallError::Closed);
         }

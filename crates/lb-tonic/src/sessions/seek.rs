@@ -212,7 +212,10 @@ fn hash(hints: &mut PickHints, policy: &Arc<str>) {
 fn placed<'a>(snapshot: &ChannelSnapshot, place: &Place<'a>, at: Instant, tie: Option<Tie>) -> Picked<'a> {
     let reads_load = snapshot.core.load_reports.per_call;
     match place.connected {
-        Some(connected) => Picked::Connected(Placement { connected, at, token: 0, feedback: None, connect: None, tie, reads_load }),
+        Some(connected) => {
+            let (token, feedback, connect) = (0, None, None);
+            Picked::Connected(Placement { connected, at, token, feedback, connect, tie, reads_load, extra: 0 })
+        }
         // Only READY endpoints with a connection are used.
         None => Picked::Wait,
     }

@@ -1,0 +1,100 @@
+//! Whether an endpoint meets the conditions of a call.
+
+use std::sync::Arc;
+
+use crate::attributes::Locality;
+use crate::connectivity::ConnectivityState;
+use crate::endpoint::{Endpoint, EndpointKey};
+use crate::hints::PickHints;
+use crate::snapshot::Row;
+use crate::stats::EndpointStats;
+
+use super::unfit::Misfit;
+
+/// Whether this name is the endpoint's key or its id.
+pub(super) fn is_called(endpoint: &Endpoint, name: &EndpointKey) -> bool {
+    endpoint.key() == name || endpoint.attributes.id.as_deref() == Some(name.as_str())
+}
+
+/// Whether the endpoint is there; an empty part of `wanted` matches any.
+pub(super) fn is_within(locality: &Locality, wanted: &Locality) -> bool {
+    let matches = |wanted: &str, part: &str| wanted.is_empty() || wanted == part;
+    matches(&wanted.region, &locality.region)
+        && matches(&wanted.zone, &locality.zone)
+        && matches(&wanted.sub_zone, &locality.sub_zone)
+}
+
+impl PickHints {
+    /// Whether the endpoint meets the conditions that depend neither on its load nor on its state: pin, exclusions, capabilities.
+    pub fn allows(&self, endpoint: &Endpoint) -> bool {
+        unlike(self, endpoint).is_none()
+    }
+}
+
+/// The first condition, of those that do not depend on load, that the endpoint does not meet.
+pub(super) fn misfit(hints: &PickHints, row: &Row) -> Option<Misfit> {
+    unlike(hints, &row.view.endpoint).or_else(|| row.excluded.map(Misfit::Hidden))
+}
+
+fn unlike(hints: &PickHints, endpoint: &Endpoint) -> Option<Misfit> {
+    if let Some(pin) = hints.pin.as_ref().filter(|pin| !is_called(endpoint, pin)) {
+        return Some(Misfit::NotPinned(pin.clone()));
+    }
+    if hints.exclude.iter().any(|name| is_called(endpoint, name)) {
+        return Some(Misfit::Excluded);
+    }
+    let lacks = |word: &&Arc<str>| !word.is_empty() && !endpoint.attributes.capabilities.contains(&***word);
+    hints.require.iter().find(lacks).map(|word| Misfit::Lacks(Arc::clone(word)))
+}
+
+/// How busy an endpoint is, from 0: the greater of what its calls take over its capacity and the utilisation its server reports;
+/// `None` if neither is known.
+#[inline]
+pub(crate) fn load_of(stats: &EndpointStats, capacity: Option<u32>) -> Option<f64> {
+    let share = capacity.map(|capacity| match capacity {
+        0 => f64::INFINITY,
+        capacity => stats.taken() as f64 / f64::from(capacity),
+    });
+    match (share, stats.utilization()) {
+        (Some(share), Some(utilization)) => Some(share.max(utilization)),
+        (share, utilization) => share.or(utilization),
+    }
+}
+
+/// The conditions of a call that depend on load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    threshold: Option<f64>,
+    cost: u32,
+}
+
+impl Limits {
+    #[inline]
+    pub(super) fn of(hints: &PickHints) -> Self {
+        Self { threshold: hints.threshold(), cost: hints.cost }
+    }
+
+    #[inline]
+    pub(super) fn any(self) -> bool {
+        self.threshold.is_some() || self.cost > 0
+    }
+
+    /// The first of them that an endpoint with these counters does not meet now.
+    #[inline]
+    pub(super) fn misfit(self, stats: &EndpointStats, capacity: Option<u32>) -> Option<Misfit> {
+        // At the precision utilisation is kept with: 0.8 reported is not above 0.8.
+        let above = |threshold: f64| load_of(stats, capacity).is_some_and(|load| load as f32 > threshold as f32);
+        if let Some(threshold) = self.threshold.filter(|threshold| above(*threshold)) {
+            return Some(Misfit::AboveLoad(threshold));
+        }
+        let room = |capacity: u32| stats.taken().saturating_add(self.cost.into()) <= capacity.into();
+        (self.cost > 0 && !capacity.is_none_or(room)).then_some(Misfit::NoRoom(self.cost))
+    }
+}
+
+/// The first condition of any kind that the endpoint does not meet now.
+pub(super) fn misfit_now(hints: &PickHints, row: &Row) -> Option<Misfit> {
+    let not_ready = || Some(row.view.state).filter(|state| *state != ConnectivityState::Ready).map(Misfit::NotReady);
+    let busy = || Limits::of(hints).misfit(&row.view.stats, row.view.endpoint.attributes.capacity);
+    misfit(hints, row).or_else(not_ready).or_else(busy)
+}

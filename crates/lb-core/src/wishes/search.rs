@@ -1,0 +1,215 @@
+//! Finding an endpoint for a call that has wishes.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::feedback::Feedback;
+use crate::pick::{PickArgs, PickError, PickResult, Picker};
+use crate::slot::Slot;
+use crate::snapshot::Snapshot;
+
+use super::condition::{Limits, misfit, misfit_now};
+use super::derived::{Gauge, Place, Wanted};
+use super::nearest::parts;
+use super::unfit::Unfit;
+
+/// How often the policy draws, when what it drew is too busy, before everybody is looked at. Drawing keeps the policy's proportions;
+/// with half of the endpoints too busy, four draws miss one time in 16.
+const DRAWS: usize = 4;
+
+/// What a snapshot answers a call.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Choice<'s> {
+    /// Send the attempt there.
+    Pick {
+        /// Where.
+        slot: Slot,
+        /// Who wants to hear how it ends, with the token left in the arguments. `None` also where the policy did not choose: a pinned
+        /// call, and one that only an endpoint could take that the policy did not draw.
+        feedback: Option<&'s Arc<dyn Feedback>>,
+    },
+    /// Connect that subchannel first; wait for the next generation.
+    Connect(Slot),
+    /// Wait for the next generation.
+    Queue,
+    /// Nothing is reachable: fail unless the call waits for ready.
+    Fail(PickError),
+    /// The policy refuses the call.
+    Drop(PickError),
+    /// No endpoint meets the call's conditions: fail unless the call waits for ready. If some are only too busy
+    /// ([`Unfit::is_load`]) another look is worth it even before the next generation.
+    Unfit(Box<Unfit>),
+    /// There is no policy of the name the call asks for.
+    UnknownPolicy,
+}
+
+impl Snapshot {
+    /// Chooses an endpoint for a call, with all its wishes.
+    ///
+    /// A call without conditions and preferences gets what its policy's picker says. For any other see [`wishes`](crate::wishes).
+    /// Allocates nothing, save to build what a later call with the same constraint will find, and for the error if nothing fits.
+    #[inline]
+    pub fn choose<'s>(&'s self, args: &mut PickArgs<'_>) -> Choice<'s> {
+        let Some((policy, picker)) = self.named(args.hints.policy.as_deref()) else { return Choice::UnknownPolicy };
+        // Without endpoints the picker knows whether that is an answer or the beginning.
+        if !args.hints.constrains() || self.rows.is_empty() {
+            return ask(picker, args);
+        }
+        Search { snapshot: self, policy, picker, limits: Limits::of(args.hints) }.run(args)
+    }
+
+    /// How many endpoints each condition of these hints removes now.
+    pub fn unfit(&self, hints: &crate::hints::PickHints) -> Unfit {
+        Unfit::count(self.rows.iter().map(|row| misfit_now(hints, row)))
+    }
+}
+
+fn ask<'s>(picker: &'s Arc<dyn Picker>, args: &mut PickArgs<'_>) -> Choice<'s> {
+    match picker.pick(args) {
+        PickResult::Pick(slot) => Choice::Pick { slot, feedback: picker.feedback() },
+        PickResult::Connect(slot) => Choice::Connect(slot),
+        PickResult::Queue => Choice::Queue,
+        PickResult::Fail(error) => Choice::Fail(error),
+        PickResult::Drop(error) => Choice::Drop(error),
+    }
+}
+
+/// One call in one generation.
+struct Search<'s> {
+    snapshot: &'s Snapshot,
+    policy: usize,
+    picker: &'s Arc<dyn Picker>,
+    limits: Limits,
+}
+
+/// Endpoints to draw from.
+struct Group<'s, 'p> {
+    picker: &'s Arc<dyn Picker>,
+    /// The READY ones as indexes of gauges; `None` is every one.
+    members: Option<&'s [u32]>,
+    /// What the picker does not know of and is to be looked at for each endpoint.
+    unchecked: Option<Place<'p>>,
+    /// Whether there is another group to fall back to.
+    preferred: bool,
+}
+
+impl<'s> Search<'s> {
+    #[inline]
+    fn run(&self, args: &mut PickArgs<'_>) -> Choice<'s> {
+        let hints = args.hints;
+        if let Some(pinned) = hints.pin.as_ref().and_then(|_| self.pinned(args)) {
+            return pinned;
+        }
+        if (!hints.prefer.is_empty() || hints.locality.is_some())
+            && let Some(choice) = self.preferred(args)
+        {
+            return choice;
+        }
+        self.group(args, Place::Anywhere, false).unwrap_or_else(|| Choice::Unfit(Box::new(self.snapshot.unfit(hints))))
+    }
+
+    /// The only endpoint of the pinned name, if it is READY: no policy is needed to choose among one.
+    fn pinned(&self, args: &PickArgs<'_>) -> Option<Choice<'s>> {
+        let (rows, derived) = (&self.snapshot.rows, &self.snapshot.derived);
+        let mut found = derived.names(rows).find(rows, args.hints.pin.as_ref()?);
+        let row = found.next().filter(|_| found.next().is_none())?;
+        misfit_now(args.hints, row).is_none().then_some(Choice::Pick { slot: row.view.slot, feedback: None })
+    }
+
+    /// Those preferred by name, then those in the preferred locality, then those of the nearest ones.
+    fn preferred(&self, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
+        let hints = args.hints;
+        if !hints.prefer.is_empty()
+            && let Some(choice) = self.group(args, Place::Preferred, true)
+        {
+            return Some(choice);
+        }
+        let wanted = hints.locality.as_ref()?;
+        if let Some(choice) = self.group(args, Place::Within(wanted), true) {
+            return Some(choice);
+        }
+        let rows = &self.snapshot.rows;
+        let places = self.snapshot.derived.places(rows, parts(wanted));
+        let nearest = places.nearest(rows, wanted, args.now, args.scratch);
+        nearest.iter().find_map(|position| self.group(args, Place::Within(places.locality(*position)), true))
+    }
+
+    /// Tries one group; `None` if it has nobody for this call.
+    #[inline]
+    fn group(&self, args: &mut PickArgs<'_>, place: Place<'_>, preferred: bool) -> Option<Choice<'s>> {
+        let everybody = Group { picker: self.picker, members: None, unchecked: None, preferred };
+        let group = if place == Place::Anywhere && !args.hints.selects() {
+            everybody
+        } else {
+            let wanted = Wanted { policy: self.policy, hints: args.hints, place };
+            match self.snapshot.derived.entry(self.snapshot, wanted) {
+                Some(entry) => Group { picker: entry.picker.as_ref()?, members: Some(&entry.members), ..everybody },
+                None => Group { unchecked: Some(place), ..everybody },
+            }
+        };
+        let choice =
+            if self.limits.any() || group.unchecked.is_some() { self.draw(&group, args)? } else { ask(group.picker, args) };
+        match &choice {
+            // A preference is not worth an endpoint that has failed this call already, nor waiting.
+            Choice::Pick { slot, .. } if preferred && args.was_tried(*slot) => None,
+            Choice::Queue | Choice::Fail(_) if preferred => None,
+            _ => Some(choice),
+        }
+    }
+
+    /// Lets the policy draw a few times until an endpoint will do, and then looks at every one.
+    fn draw(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
+        let mut tried: SmallVec<[Slot; 8]> = SmallVec::from_slice(args.tried);
+        for _ in 0..DRAWS {
+            let mut again = PickArgs::new(args.now, args.method, args.headers, args.hints, args.scratch).with_tried(&tried);
+            let choice = ask(group.picker, &mut again);
+            let (token, probe, connect) = (again.token, again.probe, again.connect);
+            match choice {
+                Choice::Pick { slot, .. } if !self.will_do(group, slot, args) => tried.push(slot),
+                choice => {
+                    (args.token, args.probe, args.connect) = (token, probe, connect);
+                    return Some(choice);
+                }
+            }
+        }
+        self.look(group, args)
+    }
+
+    /// Looks at every READY endpoint of the group, from anywhere on; one that was tried before will do if it must.
+    #[cold]
+    fn look(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
+        let gauges = self.snapshot.derived.gauges(&self.snapshot.rows);
+        let count = group.members.map_or(gauges.len(), <[u32]>::len);
+        let start = args.scratch.below(count as u32) as usize;
+        let mut tried = None;
+        for turn in 0..count {
+            let position = (start + turn) % count;
+            let index = group.members.map_or(position, |members| members[position] as usize);
+            let fits = |gauge: &&Gauge| self.gauge_will_do(group, gauge, args);
+            let Some(gauge) = gauges[index].as_ref().filter(fits) else { continue };
+            if !args.was_tried(gauge.slot) {
+                return Some(Choice::Pick { slot: gauge.slot, feedback: None });
+            }
+            tried.get_or_insert(gauge.slot);
+        }
+        tried.filter(|_| !group.preferred).map(|slot| Choice::Pick { slot, feedback: None })
+    }
+
+    #[inline]
+    fn will_do(&self, group: &Group<'s, '_>, slot: Slot, args: &PickArgs<'_>) -> bool {
+        let gauges = self.snapshot.derived.gauges(&self.snapshot.rows);
+        let gauge = gauges.get(slot.index()).and_then(Option::as_ref).filter(|gauge| gauge.slot == slot);
+        gauge.is_some_and(|gauge| self.gauge_will_do(group, gauge, args))
+    }
+
+    #[inline]
+    fn gauge_will_do(&self, group: &Group<'s, '_>, gauge: &Gauge, args: &PickArgs<'_>) -> bool {
+        let meets = |place: Place<'_>| {
+            let row = &self.snapshot.rows[gauge.row as usize];
+            place.holds(args.hints, row) && misfit(args.hints, row).is_none()
+        };
+        group.unchecked.is_none_or(meets) && self.limits.misfit(&gauge.stats, gauge.capacity).is_none()
+    }
+}
