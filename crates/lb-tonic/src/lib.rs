@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`LbChannelBuilder`] | everything that can be chosen |
 //! | [`PickOptions`] | what one call wishes, through an interceptor or its extensions |
+//! | [`FillOptions`] | the same from a header, a cookie, a token or an address |
 //! | [`PickHandle`] | an endpoint picked without a call, by [`LbChannel::pick`] |
 //! | [`PickedEndpoint`] | where a call went, in its response's extensions |
 //! | [`SessionConfig`], [`SessionStore`] | calls that belong together go to one endpoint |
@@ -24,6 +25,7 @@ mod endpoints;
 mod error;
 mod events;
 mod header;
+pub mod interceptors;
 mod load;
 mod options;
 mod pick_handle;
@@ -46,6 +48,7 @@ pub use discover::{Changes, DiscoverResolver};
 pub use endpoints::EndpointInfo;
 pub use error::{BuildError, CallError, WaitingFor};
 pub use events::Events;
+pub use interceptors::{Chain, FillOptions, PeerAddress};
 pub use options::PickOptions;
 pub use pick_handle::PickHandle;
 pub use picked::PickedEndpoint;
