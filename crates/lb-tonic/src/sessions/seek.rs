@@ -133,6 +133,8 @@ impl ChannelSessions {
                 Sought::Choose(choice) => choice,
             };
             let mut placement = match pick_by_policy(snapshot, head, scratch) {
+                // The driver has yet to hear that this connection is gone; a session is not placed there.
+                Picked::Connected(placement) if head.is_unusable(placement.connected) => return Picked::Wait,
                 Picked::Connected(placement) => placement,
                 other => return other,
             };
