@@ -19,6 +19,7 @@ pub const LINEUP: &[&str] = &[
     "task",
     "health_aware",
     "prequal",
+    r#"prequal (no probes) = prequal{"probesPerCall":0}"#,
     "adaptive",
 ];
 
