@@ -8,9 +8,7 @@
 //! says something about the request, such as NOT_FOUND, does no harm while it is rare. In silence failures are forgotten, half in 10 s:
 //! an endpoint that is avoided altogether is tried again after about 45 s at the latest.
 
-use std::time::Instant;
-
-use crate::stats::{EndpointStats, ticks};
+use crate::stats::EndpointStats;
 
 /// Failures up to this share are everyday.
 const EVERYDAY: f32 = 0.05;
@@ -18,10 +16,11 @@ const EVERYDAY: f32 = 0.05;
 /// The least success that counts: a million times the load, more calls than any endpoint holds. Keeps the cost finite.
 const LEAST_SUCCESS: f32 = 0.001;
 
-/// By how much the load of an endpoint counts more for its failures: 1 or more.
+/// By how much the load of an endpoint counts more for its failures: 1 or more. The time, in [ticks](crate::stats::ticks), is asked for only
+/// if there are any.
 #[inline]
-pub(super) fn punishment(stats: &EndpointStats, now: Instant) -> f32 {
-    if stats.failing_at_last() <= EVERYDAY { 1.0 } else { of_share(stats.failing(ticks(now))) }
+pub(super) fn punishment(stats: &EndpointStats, now: impl FnOnce() -> i64) -> f32 {
+    if stats.failing_at_last() <= EVERYDAY { 1.0 } else { of_share(stats.failing(now())) }
 }
 
 fn of_share(failing: f32) -> f32 {

@@ -76,13 +76,20 @@ impl Policy for LeastLatency {
 struct Mean;
 
 impl Measure for Mean {
+    type Now = i64;
+
     #[inline]
-    fn cost(self, stats: &EndpointStats, now: Instant) -> Cost {
-        Cost { latency: stats.latency_seconds(ticks(now)).unwrap_or(0.0), load: punishment(stats, now) }
+    fn at(self, now: Instant) -> i64 {
+        ticks(now)
+    }
+
+    #[inline]
+    fn cost(self, stats: &EndpointStats, now: i64) -> Cost {
+        Cost { latency: stats.latency_seconds(now).unwrap_or(0.0), load: punishment(stats, || now) }
     }
 
     fn explain(self, stats: &EndpointStats, now: Instant) -> (Vec<(&'static str, f64)>, String) {
-        let mut parts = vec![("punishment", f64::from(punishment(stats, now)))];
+        let mut parts = vec![("punishment", f64::from(punishment(stats, || ticks(now))))];
         let Some(believed) = stats.latency_seconds(ticks(now)) else { return (parts, "latency not known".into()) };
         parts.push(("latency_seconds", f64::from(believed)));
         (parts, format!("latency {:.1?}", stats.latency().unwrap_or_default()))

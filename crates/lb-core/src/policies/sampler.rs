@@ -16,8 +16,14 @@ use crate::stats::EndpointStats;
 
 /// How endpoints are judged.
 pub(super) trait Measure: fmt::Debug + Copy + Send + Sync + 'static {
+    /// The time in the form it needs.
+    type Now: Copy;
+
+    /// Once for each pick.
+    fn at(self, now: Instant) -> Self::Now;
+
     /// What a call would cost there.
-    fn cost(self, stats: &EndpointStats, now: Instant) -> Cost;
+    fn cost(self, stats: &EndpointStats, now: Self::Now) -> Cost;
 
     /// For people: what the cost is made of.
     fn explain(self, stats: &EndpointStats, now: Instant) -> (Vec<(&'static str, f64)>, String);
@@ -86,7 +92,7 @@ pub(super) struct Sampler<M> {
 impl<M: Measure> Sampler<M> {
     #[inline]
     fn sample(&self, now: Instant, tried: &[Slot], scratch: &mut Scratch) -> usize {
-        let len = self.rows.len() as u32;
+        let (len, now) = (self.rows.len() as u32, self.measure.at(now));
         match self.selection {
             Selection::Draws(draws) => {
                 let first = scratch.below(len) as usize;
@@ -94,9 +100,9 @@ impl<M: Measure> Sampler<M> {
             }
             Selection::Pair => {
                 let first = scratch.below(len);
-                // One of the others: those from the first on are one further.
+                // One of the others: those from the first on are one further. Without a branch, which would be a toss-up.
                 let second = scratch.below((len - 1).max(1));
-                let second = if len > 1 && second >= first { second + 1 } else { second };
+                let second = (second + u32::from(second >= first)).min(len - 1);
                 self.best(now, first as usize, [second as usize].into_iter())
             }
             Selection::Scan => self.scan(now, tried, scratch),
@@ -104,7 +110,7 @@ impl<M: Measure> Sampler<M> {
     }
 
     #[inline]
-    fn best(&self, now: Instant, first: usize, others: impl Iterator<Item = usize>) -> usize {
+    fn best(&self, now: M::Now, first: usize, others: impl Iterator<Item = usize>) -> usize {
         let mut best = (first, self.cost(first, now));
         for other in others {
             let cost = self.cost(other, now);
@@ -117,7 +123,7 @@ impl<M: Measure> Sampler<M> {
     }
 
     /// The best of those not tried; if all were, of all.
-    fn scan(&self, now: Instant, tried: &[Slot], scratch: &mut Scratch) -> usize {
+    fn scan(&self, now: M::Now, tried: &[Slot], scratch: &mut Scratch) -> usize {
         let mut best: Option<(usize, Cost)> = None;
         let mut alike = 1;
         for index in (0..self.rows.len()).filter(|index| !tried.contains(&self.rows[*index].slot)) {
@@ -133,12 +139,12 @@ impl<M: Measure> Sampler<M> {
     }
 
     #[inline]
-    fn cost(&self, index: usize, now: Instant) -> Cost {
+    fn cost(&self, index: usize, now: M::Now) -> Cost {
         self.measure.cost(&self.rows[index].stats, now)
     }
 
     /// What each costs, with the least known latency where none is known.
-    fn costs(&self, now: Instant) -> Vec<f32> {
+    fn costs(&self, now: M::Now) -> Vec<f32> {
         let costs: Vec<Cost> = (0..self.rows.len()).map(|index| self.cost(index, now)).collect();
         let known = costs.iter().map(|cost| cost.latency).filter(|latency| *latency > 0.0);
         let least = known.fold(f32::INFINITY, f32::min);
@@ -177,7 +183,7 @@ impl<M: Measure> Picker for Sampler<M> {
     }
 
     fn explain(&self, args: &mut PickArgs<'_>) -> Vec<Score> {
-        let costs = self.costs(args.now);
+        let costs = self.costs(self.measure.at(args.now));
         let mut sorted = costs.clone();
         sorted.sort_unstable_by(f32::total_cmp);
         let score = |(row, cost): (&Row, &f32)| {
@@ -205,7 +211,11 @@ mod tests {
     struct Digits;
 
     impl Measure for Digits {
-        fn cost(self, stats: &EndpointStats, _now: Instant) -> Cost {
+        type Now = ();
+
+        fn at(self, _now: Instant) {}
+
+        fn cost(self, stats: &EndpointStats, (): ()) -> Cost {
             Cost { latency: (stats.in_flight() / 10) as f32, load: (stats.in_flight() % 10) as f32 }
         }
 

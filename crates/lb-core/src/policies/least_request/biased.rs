@@ -15,7 +15,7 @@ use crate::policies::petiole::{self, HasSlot, NotReady};
 use crate::policies::sampler::Row;
 use crate::scratch::Scratch;
 use crate::slot::Slot;
-use crate::stats::EndpointStats;
+use crate::stats::{EndpointStats, ticks};
 
 /// `rows` is never empty, and some weight is positive.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Biased {
         let bias = self.bias;
         let busy = if bias == 1.0 { calls } else { calls.powf(bias) };
         // Not below the smallest number: with an enormous bias all may be, and one of them is to be chosen.
-        (1.0 / (busy * punishment(stats, now))).max(f32::MIN_POSITIVE)
+        (1.0 / (busy * punishment(stats, || ticks(now)))).max(f32::MIN_POSITIVE)
     }
 }
 

@@ -46,7 +46,7 @@ use super::petiole::{self, NotReady};
 use super::sampler::{Cost, Measure, Row, Sampler, Selection};
 use crate::pick::Picker;
 use crate::policy::{ConfigError, LbState, Plan, Policy, SubchannelView};
-use crate::stats::EndpointStats;
+use crate::stats::{EndpointStats, ticks};
 
 /// One choice would be `random`; gRFC A48 forbids it.
 const FEWEST: u32 = 2;
@@ -144,13 +144,21 @@ impl Policy for LeastRequest {
 struct InFlight;
 
 impl Measure for InFlight {
+    /// Only needed where there are failures.
+    type Now = Instant;
+
+    #[inline]
+    fn at(self, now: Instant) -> Instant {
+        now
+    }
+
     #[inline]
     fn cost(self, stats: &EndpointStats, now: Instant) -> Cost {
-        Cost { latency: 1.0, load: (stats.in_flight() as f32 + 1.0) * punishment(stats, now) }
+        Cost { latency: 1.0, load: (stats.in_flight() as f32 + 1.0) * punishment(stats, || ticks(now)) }
     }
 
     fn explain(self, stats: &EndpointStats, now: Instant) -> (Vec<(&'static str, f64)>, String) {
-        let (in_flight, punishment) = (stats.in_flight(), punishment(stats, now));
+        let (in_flight, punishment) = (stats.in_flight(), punishment(stats, || ticks(now)));
         let parts = vec![("in_flight", f64::from(in_flight)), ("punishment", f64::from(punishment))];
         let failing = if punishment > 1.0 { ", failing" } else { "" };
         (parts, format!("{in_flight} calls in flight{failing}"))

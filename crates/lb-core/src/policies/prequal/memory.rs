@@ -133,7 +133,7 @@ impl Listener {
         self.memory.theta.note(at, in_flight, probed);
         let took = load.latency.or(took).or_else(|| known.stats.latency()).unwrap_or_default();
         let latency = known.latency.mix(at, took.as_secs_f32(), self.memory.latency_memory);
-        let punishment = punishment(&known.stats, now);
+        let punishment = punishment(&known.stats, || ticks(now));
         let in_flight = if punishment >= SHUNNED { Report::HOTTEST } else { in_flight.min(Report::HOTTEST) };
         self.memory.pool.put(slot, Report { at, in_flight, latency: Latency::from_seconds(latency * punishment) });
     }
