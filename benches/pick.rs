@@ -1,12 +1,12 @@
 //! What a pick costs: nanoseconds per pick and thread, by policy, number of endpoints and number of threads.
 //!
-//! Every policy of the registry. Pickers are built by `Policy::rebuild` and called through `dyn Picker`, as a channel does. Each thread has
-//! a scratch of its own, as each kept clone of a channel does; `fresh` makes a scratch for every pick, as a channel cloned per call does;
-//! `restricted` is a pick of a call that only half of the endpoints are allowed to. The accounting of a call (`begin`, `end`) is part of
-//! the policies that look at load, which live by it. Policies that hash get 64 keys in turn.
+//! Every policy of the registry. Pickers are built by `Policy::rebuild` and called through `dyn Picker`, as a channel does. Each
+//! thread has a scratch of its own, as each kept clone of a channel does; `fresh` makes a scratch for every pick, as a channel
+//! cloned per call does; `restricted` is a pick of a call that only half of the endpoints are allowed to. The accounting of a call
+//! (`begin`, `end`) is part of the policies that look at load, which live by it. Policies that hash get 64 keys in turn.
 //!
-//! Goals at 10 000 endpoints: round_robin at most 10 ns, least_request 30 ns; sampling and hashing policies at most twice what they cost
-//! at 10; two threads at most 1.5 times per thread; restricted at most 3 times unrestricted.
+//! Goals at 10 000 endpoints: round_robin at most 10 ns, least_request 30 ns; sampling and hashing policies at most twice what they
+//! cost at 10; two threads at most 1.5 times per thread; restricted at most 3 times unrestricted.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

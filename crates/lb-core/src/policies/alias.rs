@@ -1,7 +1,7 @@
 //! Drawing in proportion to weights, in constant time.
 //!
-//! Walker's alias table: `n` columns of the same width, each of which belongs to one index up to a threshold and to another beyond it. A draw
-//! takes one random number: its upper half chooses the column, its lower half compares with the threshold.
+//! Walker's alias table: `n` columns of the same width, each of which belongs to one index up to a threshold and to another beyond
+//! it. A draw takes one random number: its upper half chooses the column, its lower half compares with the threshold.
 //!
 //! Source: Walker 1977; built as Vose 1991 does, in O(n).
 

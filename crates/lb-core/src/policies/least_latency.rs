@@ -1,15 +1,16 @@
 //! `least_latency`: the endpoint that answers fastest, of two drawn at random or of all.
 //!
-//! Endpoints are compared by their mean latency over the last 10 s or so. Failures never lower it, and multiply it. While nothing ends at an
-//! endpoint its latency is believed less and less, half after 10 s: so an endpoint that was slow is tried again, and one that has become
-//! fast is found. One whose latency is not known yet counts as fast as what it is compared with.
+//! Endpoints are compared by their mean latency over the last 10 s or so. Failures never lower it, and multiply it. While nothing
+//! ends at an endpoint its latency is believed less and less, half after 10 s: so an endpoint that was slow is tried again, and one
+//! that has become fast is found. One whose latency is not known yet counts as fast as what it is compared with.
 //!
-//! **Bound.** By default two different endpoints are drawn, so the `r`-th fastest of `n` gets `2 (n − r) / (n (n − 1))` of the calls: the fastest
-//! `2/n`, the slowest none but for the trials. With `"selectionMethod": "FULL_SCAN"` the fastest gets all, and a pick is O(n).
+//! **Bound.** By default two different endpoints are drawn, so the `r`-th fastest of `n` gets `2 (n − r) / (n (n − 1))` of the
+//! calls: the fastest `2/n`, the slowest none but for the trials. With `"selectionMethod": "FULL_SCAN"` the fastest gets all, and a
+//! pick is O(n).
 //!
-//! **When not.** Calls in flight do not count, so it is for endpoints that answer as fast whatever they are given: caches, endpoints in
-//! several regions. Where load makes slow, all clients run to the fastest until it is the slowest, a full scan above all: use
-//! [`peak_ewma`](super::PeakEwma).
+//! **When not.** Calls in flight do not count, so it is for endpoints that answer as fast whatever they are given: caches,
+//! endpoints in several regions. Where load makes slow, all clients run to the fastest until it is the slowest, a full scan above
+//! all: use [`peak_ewma`](super::PeakEwma).
 //!
 //! ```
 //! use lb_core::{PolicyRegistry, policies::LeastLatency};

@@ -1,7 +1,8 @@
 //! What the policies share that take the best of a few endpoints, or of all, by some measure of their load.
 //!
-//! A measure says what one more call would cost at an endpoint; the least wins. Endpoints of which no latency is known yet cost as much as
-//! what they are compared with but for their load: so a new one gets its share of calls at once, neither all of them nor none.
+//! A measure says what one more call would cost at an endpoint; the least wins. Endpoints of which no latency is known yet cost as
+//! much as what they are compared with but for their load: so a new one gets its share of calls at once, neither all of them nor
+//! none.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,27 +1,27 @@
 //! What can be guessed of an endpoint from the calls it answered: how slow it is, and how often it fails.
 //!
 //! **Latency** is a mean weighted by time: what happened [`MEMORY`] ago counts `1/e` of what happens now, however many calls there
-//! were. **Peak latency** rises at once to any slower call and sinks as the mean does (the peak-sensitive average of Finagle, also in
-//! Linkerd and tower). **Failing** is the share of failures among the latest answers, faster to react.
+//! were. **Peak latency** rises at once to any slower call and sinks as the mean does (the peak-sensitive average of Finagle, also
+//! in Linkerd and tower). **Failing** is the share of failures among the latest answers, faster to react.
 //!
-//! **Silence.** What nobody refreshes is believed less and less: after a silence of `t` an estimate counts `1 / (1 + (t/MEMORY)²)` of
-//! itself. Under traffic that is nothing, after [`MEMORY`] half, after 70 s a fiftieth; so a policy that avoids an endpoint comes back to
-//! try it, without an exponential in the pick.
+//! **Silence.** What nobody refreshes is believed less and less: after a silence of `t` an estimate counts `1 / (1 + (t/MEMORY)²)`
+//! of itself. Under traffic that is nothing, after [`MEMORY`] half, after 70 s a fiftieth; so a policy that avoids an endpoint
+//! comes back to try it, without an exponential in the pick.
 //!
-//! **What is no answer.** A call that fails, or that its caller gives up, took *at least* as long as it did: it can raise what is known
-//! of the latency and never lowers it. So an endpoint that fails fast does not look fast, and one that hangs does look slow. Failures do
-//! not count as silence either. While no call was answered nothing is known, and a bound alone makes no estimate.
+//! **What is no answer.** A call that fails, or that its caller gives up, took *at least* as long as it did: it can raise what is
+//! known of the latency and never lowers it. So an endpoint that fails fast does not look fast, and one that hangs does look slow.
+//! Failures do not count as silence either. While no call was answered nothing is known, and a bound alone makes no estimate.
 //!
 //! The steps are plain functions of plain values; [`EndpointStats`](super::EndpointStats) holds them in atomics.
 
 use super::ticks::seconds_between;
 
-/// How long an answer is remembered, in seconds. Ten times the update period of most load signals; Finagle takes the same. Shorter follows
-/// every burst, longer is slow to forgive.
+/// How long an answer is remembered, in seconds. Shorter follows every burst, longer is slow to forgive; Finagle and Linkerd take
+/// the same.
 const MEMORY: f32 = 10.0;
 
-/// Over how many seconds failures are averaged: a few dozen calls at rates that matter. An endpoint that fails everything shows half of
-/// it in 0.7 s.
+/// Over how many seconds failures are averaged: a few dozen calls at rates that matter. An endpoint that fails everything shows
+/// half of it in 0.7 s.
 const REACTION: f32 = 1.0;
 
 /// The most one answer moves the share of failures. With more, one failure on a quiet endpoint would rule it out.

@@ -17,13 +17,13 @@ use crate::load::LoadReport;
 
 /// What happened at one endpoint, kept as long as the resolver lists it.
 ///
-/// All counters are relaxed atomics: each is exact, two read together may be a moment apart. Estimates are read, changed and written
-/// without a lock: of two calls that end at the same moment one may not be learned from, which an average does not notice. The struct
-/// fills two cache lines of its own (128 bytes, because adjacent lines are fetched in pairs), so that endpoints do not slow each
-/// other down; what pickers read is in the first.
+/// All counters are relaxed atomics: each is exact, two read together may be a moment apart. Estimates are read, changed and
+/// written without a lock: of two calls that end at the same moment one may not be learned from, which an average does not notice.
+/// The struct fills two cache lines of its own (128 bytes, because adjacent lines are fetched in pairs), so that endpoints do not
+/// slow each other down; what pickers read is in the first.
 ///
-/// An average of latency is weighted by time over about 10 s. Only calls that succeed can lower one; a call that failed or was given up
-/// took at least as long as it did, and raises it if that was longer.
+/// An average of latency is weighted by time over about 10 s. Only calls that succeed can lower one; a call that failed or was
+/// given up took at least as long as it did, and raises it if that was longer.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub struct EndpointStats {
@@ -57,7 +57,8 @@ impl EndpointStats {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a call as ended, whatever way it ended, and learns nothing else. Cancelled calls count as neither succeeded nor failed.
+    /// Counts a call as ended, whatever way it ended, and learns nothing else. Cancelled calls count as neither succeeded nor
+    /// failed.
     #[inline]
     pub fn end(&self, outcome: Outcome) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -126,14 +127,14 @@ impl EndpointStats {
         duration(load_f32(&self.latency))
     }
 
-    /// A cautious guess of how long a call would take: rises at once to the slowest call, sinks over about 10 s, and while no call ends
-    /// here sinks towards 0, by half in 10 s. `None` until a first call has succeeded.
+    /// A cautious guess of how long a call would take: rises at once to the slowest call, sinks over about 10 s, and while no call
+    /// ends here sinks towards 0, by half in 10 s. `None` until a first call has succeeded.
     pub fn peak_latency(&self, now: Instant) -> Option<Duration> {
         self.peak_seconds(ticks(now)).and_then(duration)
     }
 
-    /// The share of the latest answered calls that succeeded, 0 to 1: over about a second, and at least about four calls. `None` before
-    /// the first answer; cancelled calls do not count.
+    /// The share of the latest answered calls that succeeded, 0 to 1: over about a second, and at least about four calls. `None`
+    /// before the first answer; cancelled calls do not count.
     pub fn success_rate(&self) -> Option<f64> {
         (self.succeeded() > 0 || self.failed() > 0).then(|| f64::from(1.0 - load_f32(&self.failing)))
     }
@@ -168,7 +169,8 @@ impl EndpointStats {
         u64::from(self.in_flight()) + self.extra.load(Ordering::Relaxed)
     }
 
-    /// Makes the number of calls in flight this one, which somebody has from elsewhere. Calls that have begun before must not be ended.
+    /// Makes the number of calls in flight this one, which somebody has from elsewhere. Calls that have begun before must not be
+    /// ended.
     pub(crate) fn set_in_flight(&self, calls: u32) {
         self.in_flight.store(calls, Ordering::Relaxed);
         self.extra.store(0, Ordering::Relaxed);

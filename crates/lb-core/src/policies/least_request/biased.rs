@@ -1,9 +1,9 @@
 //! Least request among endpoints of different weights, as Envoy has it.
 //!
-//! An endpoint's dynamic weight is `weight / (calls in flight + 1)^bias`. Envoy keeps a queue of endpoints by it, under a lock. Here
-//! `choiceCount` endpoints are drawn in proportion to their weights, and of these one in proportion to `1 / (calls in flight + 1)^bias`: with
-//! more choices the shares come closer to those of the dynamic weights, and a pick needs neither queue nor lock. A bias of 0 leaves the weights
-//! alone, a large one takes the least busy of those drawn.
+//! An endpoint's dynamic weight is `weight / (calls in flight + 1)^bias`. Envoy keeps a queue of endpoints by it, under a lock.
+//! Here `choiceCount` endpoints are drawn in proportion to their weights, and of these one in proportion to
+//! `1 / (calls in flight + 1)^bias`: with more choices the shares come closer to those of the dynamic weights, and a pick needs
+//! neither queue nor lock. A bias of 0 leaves the weights alone, a large one takes the least busy of those drawn.
 
 use std::sync::Arc;
 use std::time::Instant;

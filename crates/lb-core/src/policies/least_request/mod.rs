@@ -4,21 +4,20 @@
 //! process; the first drawn wins a tie. The counters are [`EndpointStats::in_flight`]: they belong to the endpoint, and outlive
 //! pickers, policies and the connection.
 //!
-//! Two options as Envoy has them. With `"selectionMethod": "FULL_SCAN"` every pick looks at all endpoints, and takes any of the least busy
-//! ones. With `activeRequestBias`, endpoints of different weights are chosen by `weight / (calls in flight + 1)^bias` (`biased.rs` says how);
-//! without it weights do not matter, as in gRPC, where Envoy takes a bias of 1.
+//! Two options as Envoy has them. With `"selectionMethod": "FULL_SCAN"` every pick looks at all endpoints, and takes any of the
+//! least busy ones. With `activeRequestBias`, endpoints of different weights are chosen by `weight / (calls in flight + 1)^bias`
+//! (`biased.rs` says how); without it weights do not matter, as in gRPC, where Envoy takes a bias of 1.
 //!
-//! **Failures.** An endpoint that fails fast is always idle and would attract every call. So once more than 5 % of its latest answers are
-//! failures, its `calls in flight + 1` count `1 / success²` times; what it loses comes back as it succeeds, or in half a minute of
-//! silence. While nothing fails, and while all fail alike, picks are exactly gRPC's.
+//! **Failures.** An endpoint that fails fast is always idle and would attract every call. So once more than 5 % of its latest
+//! answers are failures, its `calls in flight + 1` count `1 / success²` times; what it loses comes back as it succeeds, or in 45 s
+//! of silence. While nothing fails, and while all fail alike, picks are exactly gRPC's.
 //!
 //! **Bound.** With two choices the busiest of `n` endpoints has about `log log n` calls more than the mean, where random has
-//! `log n / log log n` (Azar 1994, Mitzenmacher 1996). A pick costs O(`choiceCount`) whatever `n`, a full scan O(n): half a nanosecond for
-//! each endpoint, more once they do not fit the cache. An endpoint that hangs or fails still gets a call when every draw hits it: one in
-//! `n^choiceCount`.
+//! `log n / log log n` (Azar 1994, Mitzenmacher 1996). A pick costs O(`choiceCount`) whatever `n`, a full scan O(n). An endpoint
+//! that hangs or fails still gets a call when every draw hits it: one in `n^choiceCount`.
 //!
-//! **When not.** A client that has few calls in flight at a time sees only zeros, and the policy is [`random`](super::Random); so it is
-//! when a thousand clients share the endpoints. Full scans by many clients find the same idle endpoint at once.
+//! **When not.** A client that has few calls in flight at a time sees only zeros, and the policy is [`random`](super::Random); so
+//! it is when a thousand clients share the endpoints. Full scans by many clients find the same idle endpoint at once.
 //!
 //! ```
 //! use lb_core::{PolicyRegistry, policies::LeastRequest};
@@ -29,8 +28,8 @@
 //! # Ok::<(), lb_core::ConfigError>(())
 //! ```
 //!
-//! Source: gRFC A48; Envoy's least request. Unlike grpc-go, the counter is not reset when the endpoint leaves READY: calls of the old
-//! connection that have not ended still load it.
+//! Source: gRFC A48; Envoy's least request. Unlike grpc-go, the counter is not reset when the endpoint leaves READY: calls of the
+//! old connection that have not ended still load it.
 
 mod biased;
 
@@ -91,7 +90,8 @@ impl LeastRequest {
         Self { full_scan: true, ..self }
     }
 
-    /// Chooses among endpoints of different weights by `weight / (calls in flight + 1)^bias`; from 0, which leaves the weights alone.
+    /// Chooses among endpoints of different weights by `weight / (calls in flight + 1)^bias`; from 0, which leaves the weights
+    /// alone.
     pub fn with_active_request_bias(self, bias: f64) -> Result<Self, ConfigError> {
         if bias >= 0.0 {
             return Ok(Self { bias: Some(bias as f32), ..self });
@@ -99,8 +99,8 @@ impl LeastRequest {
         Err(ConfigError::new(format!("{}.activeRequestBias", Self::NAME), bias, "a number from 0"))
     }
 
-    /// From its configuration: `choiceCount`, default 2; `selectionMethod`, `N_CHOICES` (the default) or `FULL_SCAN`; `activeRequestBias`, a
-    /// number or an object with a `defaultValue`, as Envoy has it.
+    /// From its configuration: `choiceCount`, default 2; `selectionMethod`, `N_CHOICES` (the default) or `FULL_SCAN`;
+    /// `activeRequestBias`, a number or an object with a `defaultValue`, as Envoy has it.
     pub fn from_config(config: &Value) -> Result<Self, ConfigError> {
         let choices = Self::with_choices(config::unsigned(Self::NAME, config, "choiceCount", FEWEST)?)?;
         let policy = if config::full_scan(Self::NAME, config)? { choices.with_full_scan() } else { choices };

@@ -70,8 +70,8 @@ impl Rule {
     }
 }
 
-/// What the reports of one endpoint say. Written where calls end and read where the schedule is made, without a lock: a report that comes
-/// between two reads counts a period later.
+/// What the reports of one endpoint say. Written where calls end and read where the schedule is made, without a lock: a report that
+/// comes between two reads counts a period later.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     /// An `f64` as bits.

@@ -1,23 +1,24 @@
 //! `weighted_round_robin`: every READY endpoint in turn, as often as its weight says.
 //!
-//! **Weights by load.** Servers say in [load reports](crate::LoadReport) how many calls they get and how busy that makes them; an endpoint's
-//! weight is calls a second ÷ (utilisation + share of errors × penalty), so that all end up equally busy. Reports come with the trailers of
-//! calls, or out of band if `enableOobLoadReport` is set; never both. A weight counts once its endpoint has reported for the blackout period
-//! since it became READY, and until the expiration period after its last report. Weights are looked at on every change and every update
-//! period. They belong to the endpoint as long as the policy sees it, whatever happens to its connection.
+//! **Weights by load.** Servers say in [load reports](crate::LoadReport) how many calls they get and how busy that makes them; an
+//! endpoint's weight is calls a second ÷ (utilisation + share of errors × penalty), so that all end up equally busy. Reports come
+//! with the trailers of calls, or out of band if `enableOobLoadReport` is set; never both. A weight counts once its endpoint has
+//! reported for the blackout period since it became READY, and until the expiration period after its last report. Weights are
+//! looked at on every change and every update period. They belong to the endpoint as long as the policy sees it, whatever happens
+//! to its connection.
 //!
-//! **Weights of the view** are used while fewer than two READY endpoints have a usable weight by load: the resolver's, as stages changed
-//! them. Once two have one, the resolver's weights no longer matter, but for two things: endpoints of weight 0 stay connected and take
-//! nothing, unless every READY endpoint has weight 0; and what a stage makes of a weight applies to the measured one as well. Endpoints
-//! without a usable weight then count as the mean of the others.
+//! **Weights of the view** are used while fewer than two READY endpoints have a usable weight by load: the resolver's, as stages
+//! changed them. Once two have one, the resolver's weights no longer matter, but for two things: endpoints of weight 0 stay
+//! connected and take nothing, unless every READY endpoint has weight 0; and what a stage makes of a weight applies to the measured
+//! one as well. Endpoints without a usable weight then count as the mean of the others.
 //!
 //! **Bound.** Picks follow the static stride scheduler: over a full cycle each endpoint gets exactly its share, and in between it
 //! is at most a few picks off; weights are cut at 10 times and lifted to 1 % of the mean. A channel clone made per call takes its
 //! turns from the shared sequence and balances as exactly as one that is kept. Cost: at most `n` turns per pick, on average
 //! below 10 for weights within an order of magnitude.
 //!
-//! **When not.** Servers that report nothing with weights that nobody maintains: [`least_request`](super::LeastRequest) finds out by itself. Reports
-//! are seconds old: what happens within a second, such as a pause of one server, is not seen.
+//! **When not.** Servers that report nothing with weights that nobody maintains: [`least_request`](super::LeastRequest) finds out
+//! by itself. Reports are seconds old: what happens within a second, such as a pause of one server, is not seen.
 //!
 //! ```
 //! use lb_core::{PolicyRegistry, policies::WeightedRoundRobin};
