@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel::sessions::{SessionFate, SessionLimits, SessionRules};
 use evenkeel::{
-    ConnectivityState, Endpoint, LbChannel, LbEvent, PickOptions, PickedEndpoint, SessionConfig, SessionStore,
+    ConnectivityState, Endpoint, FillOptions, LbChannel, LbEvent, PickOptions, PickedEndpoint, SessionConfig, SessionStore,
     resolver::ManualResolver,
 };
 use lb_testkit::pb::EchoReply;
@@ -171,6 +171,51 @@ async fn a_call_whose_wishes_exclude_the_endpoint_is_lent_to_one_guest_and_the_n
     assert!(guests.len() == 1 && !guests.contains(&home), "{guests:?}");
     let stats = channel.sessions().unwrap().stats();
     assert_eq!((stats.lent, stats.moved), (6, 0));
+}
+
+#[tokio::test]
+async fn a_call_that_finds_its_endpoint_too_busy_is_lent_until_there_is_room() {
+    let servers = servers(3).await;
+    let (resolver, handle) = ManualResolver::new("small");
+    handle.set(servers.iter().map(|server| {
+        let mut endpoint = server.endpoint();
+        endpoint.attributes.capacity = Some(2);
+        endpoint
+    }));
+    let config = SessionConfig::default();
+    let channel = LbChannel::builder("small:///x").policy("random").resolver(resolver).sessions(config).build().unwrap();
+    ready(&channel, 3).await;
+    let wishes = || PickOptions::new().session("user").cost(2);
+    let held = soon("a place for the session", channel.pick(wishes())).await.unwrap();
+    let home = held.key().to_string();
+    let elsewhere = |reply: Response<EchoReply>| picked(&reply).unwrap();
+    let guest = elsewhere(ask(&channel, wishes()).await.unwrap());
+    assert_ne!(guest, home);
+    assert_eq!(elsewhere(ask(&channel, wishes()).await.unwrap()), guest);
+    assert_eq!(elsewhere(ask(&channel, PickOptions::new().session("user")).await.unwrap()), home, "a call that costs nothing may");
+    held.report(evenkeel::Outcome::Success);
+    assert_eq!(elsewhere(ask(&channel, wishes()).await.unwrap()), home);
+    assert_eq!(channel.sessions().unwrap().stats().lent, 2);
+}
+
+#[tokio::test]
+async fn the_id_can_come_out_of_a_cookie_or_a_token() {
+    let (_servers, channel) = three(SessionConfig::default()).await;
+    let home = who(&channel, "user-7").await;
+    // {"alg":"none"} and {"sub":"user-7"}
+    let bearer = "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1c2VyLTcifQ.";
+    for (interceptor, header, value) in [
+        (FillOptions::session().by_cookie("sid"), "cookie", "theme=dark; sid=user-7"),
+        (FillOptions::session().by_jwt("authorization", "sub"), "authorization", bearer),
+    ] {
+        let mut client = EchoClient::with_interceptor(channel.clone(), interceptor);
+        for _ in 0..5 {
+            let mut asked = Request::new(request("x"));
+            asked.metadata_mut().insert(header, value.parse().unwrap());
+            assert_eq!(soon(header, client.unary(asked)).await.unwrap().into_inner().server, home);
+        }
+    }
+    assert_eq!(channel.sessions().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ pub enum Standing {
     Draining,
     /// READY, but hidden by another stage: ejected, unhealthy in the registry, in a group that is not in use.
     Hidden,
-    /// READY, but this call may not go there: it excludes the endpoint, pins another or needs what this one has not.
+    /// READY, but this call may not go there: it excludes the endpoint, pins another, needs what this one has not, or finds it too busy.
     Unfit,
     /// Not connected, and likely to be soon: IDLE or CONNECTING.
     Coming,

@@ -29,6 +29,11 @@ impl PickHints {
     pub fn allows(&self, endpoint: &Endpoint) -> bool {
         unlike(self, endpoint).is_none()
     }
+
+    /// Whether the endpoint meets the conditions that depend on its load now: the threshold, and room for what the call costs.
+    pub fn finds_room(&self, endpoint: &Endpoint, stats: &EndpointStats) -> bool {
+        Limits::of(self).misfit(stats, endpoint.attributes.capacity).is_none()
+    }
 }
 
 /// The first condition, of those that do not depend on load, that the endpoint does not meet.

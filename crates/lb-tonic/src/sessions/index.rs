@@ -116,5 +116,5 @@ fn drains(row: &Row) -> bool {
 
 /// Whether the call's own wishes allow it.
 fn fits(hints: &PickHints, row: &Row) -> bool {
-    hints.allows(&row.view.endpoint)
+    hints.allows(&row.view.endpoint) && hints.finds_room(&row.view.endpoint, &row.view.stats)
 }
