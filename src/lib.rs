@@ -18,6 +18,8 @@
 //! |---|---|
 //! | make a channel | [`LbChannel`], [`LbChannelBuilder`] |
 //! | choose a policy, or bring your own | [`PolicyChoice`], [`policies`], [`Policy`], [`Picker`] |
+//! | say what suits which kind of work | [`AffinityRules`], [`Experience`] |
+//! | learn what to do about load: migrations, a queue's order, scaling | [`advice`] |
 //! | say what one call wishes | [`PickOptions`] |
 //! | send the calls of a session to one endpoint | [`SessionConfig`], [`SessionStore`], [`SessionTokens`], [`sessions`] |
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |

@@ -88,12 +88,14 @@ impl Seen {
     #[inline]
     pub(super) fn new(row: &Row, settings: &Settings, wish: &Wish<'_>) -> Self {
         let stats = &*row.stats;
-        let failing = f64::from(stats.failing(wish.ticks)).clamp(0.0, 1.0);
+        // Nothing failed and nothing asks for speed in most picks: then no estimate needs to be aged, which costs divisions.
+        let fails = stats.failing_at_last() > 0.0;
+        let failing = if fails { f64::from(stats.failing(wish.ticks)).clamp(0.0, 1.0) } else { 0.0 };
         let own = f64::from(stats.in_flight());
         let (reported, utilization) = (stats.reported_in_flight(), stats.utilization());
         let counts =
             (reported.is_some() || utilization.is_some()) && stats.report_age(wish.now).is_some_and(|age| age <= REPORT_COUNTS);
-        let latency = stats.latency_seconds(wish.ticks).map_or(0.0, f64::from);
+        let latency = if settings.needs_speed { stats.latency_seconds(wish.ticks).map_or(0.0, f64::from) } else { 0.0 };
         let experience = settings.experience.as_ref().filter(|_| wish.token != 0);
         Self {
             busy: reported.filter(|_| counts).map_or(own, |all| own.max(f64::from(all))),

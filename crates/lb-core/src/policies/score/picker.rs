@@ -53,20 +53,24 @@ impl Scorer {
 
     /// The score of a row beside others of these extremes.
     #[inline]
-    fn total(&self, index: usize, wish: &Wish<'_>, extremes: &Extremes) -> f64 {
-        let (row, seen) = (&self.rows[index], self.seen(index, wish));
+    fn total(&self, row: &Row, seen: &Seen, wish: &Wish<'_>, extremes: &Extremes) -> f64 {
         let measured = self.settings.measured.iter();
-        let sum: f64 = measured.map(|(factor, weight)| weight * value(*factor, row, &self.settings, wish, &seen, extremes)).sum();
+        let sum: f64 = measured.map(|(factor, weight)| weight * value(*factor, row, &self.settings, wish, seen, extremes)).sum();
         row.fixed + sum - self.settings.factors.error_penalty() * seen.failing
     }
 
     /// The best of these; of several, any, each as likely.
     #[inline]
-    fn best_of(&self, candidates: impl Iterator<Item = usize> + Clone, wish: &Wish<'_>, scratch: &mut Scratch) -> Option<usize> {
-        let extremes = Extremes::of(candidates.clone().map(|index| self.seen(index, wish)));
+    fn best_of(
+        &self,
+        candidates: impl Iterator<Item = (usize, Seen)> + Clone,
+        wish: &Wish<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<usize> {
+        let extremes = Extremes::of(candidates.clone().map(|(_, seen)| seen));
         let (mut best, mut best_total, mut alike) = (None, f64::NEG_INFINITY, 1);
-        for index in candidates {
-            let total = self.total(index, wish, &extremes);
+        for (index, seen) in candidates {
+            let total = self.total(&self.rows[index], &seen, wish, &extremes);
             if total > best_total + ALIKE {
                 (best, best_total, alike) = (Some(index), total, 1);
             } else if total >= best_total - ALIKE {
@@ -84,21 +88,27 @@ impl Scorer {
     fn best_of_tier(&self, tier: Tier, wish: &Wish<'_>, args: &mut PickArgs<'_>) -> usize {
         match self.settings.choices {
             0 => self.best_of_all(tier, wish, args),
-            _ => petiole::draw_untried_at(&self.rows, args.tried, || self.best_of_drawn(tier, wish, args.scratch)),
+            2 => petiole::draw_untried_at(&self.rows, args.tried, || self.best_of_drawn::<2>(tier, wish, args.scratch)),
+            _ => petiole::draw_untried_at(&self.rows, args.tried, || {
+                self.best_of_drawn::<{ MOST_CHOICES as usize }>(tier, wish, args.scratch)
+            }),
         }
     }
 
+    /// The best of so many choices as there are, at most `MOST`; each is looked at once.
     #[inline]
-    fn best_of_drawn(&self, tier: Tier, wish: &Wish<'_>, scratch: &mut Scratch) -> usize {
+    fn best_of_drawn<const MOST: usize>(&self, tier: Tier, wish: &Wish<'_>, scratch: &mut Scratch) -> usize {
         let first = scratch.below(tier.len);
-        let mut drawn = [self.nth(tier, wish, first); MOST_CHOICES as usize];
-        let drawn = &mut drawn[..self.settings.choices as usize];
-        for index in &mut drawn[1..] {
+        let at_first = self.nth(tier, wish, first);
+        let mut drawn = [(at_first, self.seen(at_first, wish)); MOST];
+        let drawn = &mut drawn[..MOST.min(self.settings.choices as usize)];
+        for (index, seen) in &mut drawn[1..] {
             // Any other than the first: those from the first on are one further.
             let other = scratch.below((tier.len - 1).max(1));
             *index = self.nth(tier, wish, if other >= first && tier.len > 1 { other + 1 } else { other });
+            *seen = self.seen(*index, wish);
         }
-        self.best_of(drawn.iter().copied(), wish, scratch).unwrap_or(drawn[0])
+        self.best_of(drawn.iter().copied(), wish, scratch).unwrap_or(at_first)
     }
 
     #[inline]
@@ -107,9 +117,9 @@ impl Scorer {
     }
 
     fn best_of_all(&self, tier: Tier, wish: &Wish<'_>, args: &mut PickArgs<'_>) -> usize {
-        let rows = self.classes.rows(wish, tier);
+        let rows = self.classes.rows(wish, tier).map(|index| (index, self.seen(index, wish)));
         if !args.tried.is_empty() {
-            let untried = rows.clone().filter(|index| !args.tried.contains(&self.rows[*index].slot));
+            let untried = rows.clone().filter(|(index, _)| !args.tried.contains(&self.rows[*index].slot));
             if let Some(index) = self.best_of(untried, wish, args.scratch) {
                 return index;
             }

@@ -21,6 +21,8 @@ pub(super) struct Settings {
     pub(super) factors: Factors,
     /// Those that must be measured for each pick, with their weights.
     pub(super) measured: Box<[(Factor, f64)]>,
+    /// Whether any of them asks how fast endpoints are.
+    pub(super) needs_speed: bool,
     /// 0 compares all.
     pub(super) choices: u32,
     pub(super) tiers: Tiers,
@@ -65,9 +67,10 @@ pub(super) struct Best {
 impl Settings {
     pub(super) fn new(factors: Factors, choices: u32, tiers: Tiers, rules: AffinityRules, learn: bool) -> Self {
         let measured = factors.iter().filter(|(factor, _)| !factor.is_fixed()).collect();
+        let needs_speed = [Factor::Latency, Factor::Performance].iter().any(|factor| factors.weight(*factor) > 0.0);
         let experience = learn.then(Experience::new);
         let feedback = experience.clone().map(|experience| experience as Arc<dyn Feedback>);
-        Self { factors, measured, choices, tiers, rules, experience, feedback }
+        Self { factors, measured, needs_speed, choices, tiers, rules, experience, feedback }
     }
 
     pub(super) fn uses(&self, factor: Factor) -> bool {
