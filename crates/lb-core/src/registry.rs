@@ -12,8 +12,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::policies::{
-    IpHash, LeastLatency, LeastRequest, Maglev, OutlierDetection, PeakEwma, PickFirst, Prequal, Preset, PrioritySpillover, Random,
-    RandomSubsetting, Rendezvous, RingHash, RoundRobin, Scored, WeightedRoundRobin, WrrLocality,
+    Adaptive, IpHash, LeastLatency, LeastRequest, Maglev, OutlierDetection, PeakEwma, PickFirst, Prequal, Preset,
+    PrioritySpillover, Random, RandomSubsetting, Rendezvous, RingHash, RoundRobin, Scored, WeightedRoundRobin, WrrLocality,
 };
 use crate::policy::{ConfigError, Policy, PolicyBuilder};
 
@@ -50,6 +50,7 @@ impl Default for PolicyRegistry {
             .with(BuiltIn::arc("ring_hash", |config| Ok(Box::new(RingHash::from_config(config)?))))
             .with(BuiltIn::arc(Maglev::NAME, |config| Ok(Box::new(Maglev::from_config(config)?))))
             .with(BuiltIn::arc(Rendezvous::NAME, |config| Ok(Box::new(Rendezvous::from_config(config)?))))
+            .with(Composite::arc(Adaptive::NAME, |config, known| Ok(Box::new(Adaptive::from_config(config, known)?))))
             .with(Composite::arc(OutlierDetection::NAME, |config, known| {
                 Ok(Box::new(OutlierDetection::from_config(config, known)?))
             }))

@@ -22,6 +22,7 @@
 //! | `capability_aware` | those that match what the call requires most exactly, by capacity | few endpoints can do what few calls need |
 //! | `workload_aware` | those capable of the kind of work, then by priority, weight, load and speed | kinds of work need kinds of endpoints |
 //! | `cost_aware` | so, by cost, capacity and success rate | some endpoints cost more than others |
+//! | `adaptive` | by the one of several policies that does best for that kind of call | nobody knows which policy fits, or it changes |
 //! | `outlier_detection` | as the policy within, but for endpoints whose calls go wrong | a service config asks for it; else the channel's own |
 //! | `random_subsetting` | as the policy within, over a few | very many clients of very many endpoints |
 //! | `wrr_locality` | a locality by weight, then as the policy within | shares of zones are given |
@@ -33,6 +34,7 @@
 //! Every policy is also a plain value (`RoundRobin::default()`), made from JSON by its `from_config`, and known by its `NAME` to
 //! [`PolicyRegistry`](crate::PolicyRegistry). A policy of your own needs nothing from here: implement [`Policy`](crate::Policy).
 
+mod adaptive;
 mod alias;
 mod bounded;
 mod branches;
@@ -68,6 +70,7 @@ mod weighted_round_robin;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use adaptive::{Adaptive, AdaptiveWeights, SavedWeights};
 pub use ip_hash::IpHash;
 pub use least_latency::LeastLatency;
 pub use least_request::LeastRequest;

@@ -27,6 +27,9 @@ const BLIND_CALLS: u32 = 64;
 /// At least so many calls of 2^32 are placed blindly, one in 64: enough to notice servers that begin or cease to report, and too few to show.
 const LEAST_BLIND: u32 = u32::MAX / 64;
 
+/// A reported latency that is so many times what is known is taken at once. Half a second of an endpoint that stalled is too much.
+const JUMP: f32 = 2.5;
+
 /// Milliseconds of the pool's clock.
 #[inline]
 pub(super) fn millis(now: Instant) -> u32 {
@@ -83,7 +86,8 @@ impl Smoothed {
         let (old, since) = (f32::from_bits((word >> 32) as u32), at.wrapping_sub(word as u32));
         // A report that another thread overtook is as old as none.
         let elapsed = if since > u32::MAX / 2 { 0.0 } else { since as f32 / 1e3 };
-        let known = old > 0.0 && memory > 0.0;
+        // So much slower at once is no chance: all of the calls behind it would have to be unlucky.
+        let known = old > 0.0 && memory > 0.0 && seconds < JUMP * old;
         let mixed = if known { old + (seconds - old) * (elapsed / (elapsed + memory)) } else { seconds };
         self.0.store(u64::from(mixed.to_bits()) << 32 | u64::from(at), Ordering::Relaxed);
         mixed
