@@ -27,11 +27,11 @@ const MOST: f64 = 1e15;
 /// use lb_core::advice::Forecast;
 ///
 /// let mut forecast = Forecast::default();
-/// for second in 0..60 {
+/// for second in 0..300 {
 ///     forecast.observe(Duration::from_secs(second), 100.0 + 2.0 * second as f64);
 /// }
 /// let soon = forecast.predict(Duration::from_secs(10)).expect("something was observed");
-/// assert!((soon.value - 238.0).abs() < 1.0 && soon.error < 1.0);
+/// assert!((soon.value - 718.0).abs() < 1.0 && soon.error < 1.0);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
