@@ -52,11 +52,11 @@ pub struct PickArgs<'a> {
     pub scratch: &'a mut Scratch,
     /// For the picker to set: comes back in [`Done::token`](crate::Done::token) when the call has ended.
     pub token: u64,
-    /// For the picker to set: an endpoint whose load it would like to know soon. The channel asks the server, if that can answer, and
-    /// tells the policy's [`Feedback`]; the call does not wait for it.
+    /// For the picker to set: an endpoint whose load it would like to know soon. The channel asks the server, if that can answer,
+    /// and tells the policy's [`Feedback`]; the call does not wait for it.
     pub probe: Option<Slot>,
-    /// For the picker to set: an endpoint to be connected for calls to come. Unlike for [`PickResult::Connect`], this call does not wait
-    /// for it.
+    /// For the picker to set: an endpoint to be connected for calls to come. Unlike for [`PickResult::Connect`], this call does not
+    /// wait for it.
     pub connect: Option<Slot>,
 }
 

@@ -115,8 +115,8 @@ pub trait Policy: fmt::Debug + Send + 'static {
     /// Looks at the view and decides.
     fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState;
 
-    /// Whether it wants to see the endpoints of all [priorities](crate::Attributes::priority) at once. The channel then does not choose a
-    /// group for it and for the policies that calls ask for by name.
+    /// Whether it wants to see the endpoints of all [priorities](crate::Attributes::priority) at once. The channel then does not
+    /// choose a group for it and for the policies that calls ask for by name.
     fn spans_priorities(&self) -> bool {
         false
     }

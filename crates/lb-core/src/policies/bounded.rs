@@ -4,13 +4,13 @@
 //! weight's share of all calls in flight would be, rounded up. So a hot key spreads over as many endpoints as it needs, always the
 //! same ones, and everything else stays where it belongs. Spreading needs connections, so every endpoint is connected.
 //!
-//! **Bound.** At the time a call is placed its endpoint has at most `ceil(factor · (calls in flight + 1) · weight / weights)` of them
-//! (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018); several tasks that pick at the very same time
-//! may each take the last place. With factor `1 + e` a walk passes O(1/e²) full endpoints. The number of calls in flight is one shared
-//! counter: a pick writes to it, and so does the end of a call.
+//! **Bound.** At the time a call is placed its endpoint has at most `ceil(factor · (calls in flight + 1) · weight / weights)` of
+//! them (Mirrokni, Thorup, Zadimoghaddam, "Consistent Hashing with Bounded Loads", SODA 2018); several tasks that pick at the very
+//! same time may each take the last place. With factor `1 + e` a walk passes O(1/e²) full endpoints. The number of calls in flight
+//! is one shared counter: a pick writes to it, and so does the end of a call.
 //!
-//! The counter is set to the sum of the endpoints' own counters at every rebuild, and at least every 10 s: calls that other policies
-//! place there count too, and one that was picked for and then not sent is not counted for ever.
+//! The counter is set to the sum of the endpoints' own counters at every rebuild, and at least every 10 s: calls that other
+//! policies place there count too, and one that was picked for and then not sent is not counted for ever.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

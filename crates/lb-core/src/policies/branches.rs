@@ -1,7 +1,7 @@
 //! The picker of the composite policies: draws a group by weight, and lets its policy pick.
 //!
-//! Only groups in the state of the whole are drawn: while one is READY, the READY ones. A later attempt that would go where an earlier
-//! one went draws on. Restrictions go to each group's picker; groups of which nothing is left are not drawn.
+//! Only groups in the state of the whole are drawn: while one is READY, the READY ones. A later attempt that would go where an
+//! earlier one went draws on. Restrictions go to each group's picker; groups of which nothing is left are not drawn.
 
 use std::sync::Arc;
 

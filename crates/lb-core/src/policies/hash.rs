@@ -1,8 +1,8 @@
 //! What hashing policies hash: calls, and endpoints.
 //!
-//! The hash is XXH64 with seed 0, as gRPC and Envoy have it, so that clients of all kinds agree where a key belongs. A call's key is,
-//! first match: the hash key it was given, its session, the configured header. Without any of them the call has no place of its own:
-//! its hash is random, or there is none.
+//! The hash is XXH64 with seed 0, as gRPC and Envoy have it, so that clients of all kinds agree where a key belongs. A call's key
+//! is, first match: the hash key it was given, its session, the configured header. Without any of them the call has no place of its
+//! own: its hash is random, or there is none.
 //!
 //! Source: gRFC A42, A76; Collet, "xxHash" (specification of XXH64).
 
@@ -139,8 +139,8 @@ fn header(policy: &str, config: &Value) -> Result<Option<HeaderName>, ConfigErro
     }
 }
 
-/// The hash of the first client in a list such as those of `x-forwarded-for` and `forwarded`: of its address if it is one, without port
-/// and however it is written; else of its text.
+/// The hash of the first client in a list such as those of `x-forwarded-for` and `forwarded`: of its address if it is one, without
+/// port and however it is written; else of its text.
 fn hash_address(list: &[u8]) -> u64 {
     let text = |bytes| std::str::from_utf8(bytes).ok();
     // Most often it is just an address.

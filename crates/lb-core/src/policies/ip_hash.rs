@@ -1,15 +1,15 @@
 //! `ip_hash`: calls of one client go to the same endpoint, by the client's address.
 //!
-//! The address is the call's hash key or session, else the first element of the header `requestHashHeader`, which may be an address or a
-//! list such as those of `x-forwarded-for` and `forwarded`. IPv4 and IPv6 addresses are hashed as numbers, so that it does not matter how
-//! they are written; a port, brackets and quotes are left out; an IPv4 address within IPv6 is that IPv4 address; other text is
-//! hashed as it is. A call without any goes anywhere.
+//! The address is the call's hash key or session, else the first element of the header `requestHashHeader`, which may be an address
+//! or a list such as those of `x-forwarded-for` and `forwarded`. IPv4 and IPv6 addresses are hashed as numbers, so that it does not
+//! matter how they are written; a port, brackets and quotes are left out; an IPv4 address within IPv6 is that IPv4 address; other
+//! text is hashed as it is. A call without any goes anywhere.
 //!
-//! **Not verified.** Whoever makes the call, or passes it on, says what the address is. Use it to keep clients together, never to tell
-//! who they are; somebody who sends a new address with every call can spread calls, or gather them at one endpoint.
+//! **Not verified.** Whoever makes the call, or passes it on, says what the address is. Use it to keep clients together, never to
+//! tell who they are; somebody who sends a new address with every call can spread calls, or gather them at one endpoint.
 //!
-//! Endpoints are chosen as [`rendezvous`](super::Rendezvous) does, with its bounds: the clients of an endpoint that leaves are spread over
-//! all others, and no other client moves.
+//! Endpoints are chosen as [`rendezvous`](super::Rendezvous) does, with its bounds: the clients of an endpoint that leaves are
+//! spread over all others, and no other client moves.
 //!
 //! **When not.** Clients behind one gateway have one address, and all go to one endpoint: hash a user or a session instead.
 //!

@@ -1,14 +1,15 @@
 //! `wrr_locality`: a policy per locality, and calls to each locality in proportion to its weight.
 //!
-//! Endpoints are grouped by their [`Locality`](crate::Locality). Every group has a policy of its own over its endpoints only; each call
-//! draws a locality, and its policy picks. A locality none of whose endpoints is READY gets nothing while another one has some.
+//! Endpoints are grouped by their [`Locality`](crate::Locality). Every group has a policy of its own over its endpoints only; each
+//! call draws a locality, and its policy picks. A locality none of whose endpoints is READY gets nothing while another one has
+//! some.
 //!
 //! A locality's weight is the metadata `localityWeight` of its first endpoint that has one, a whole number; else the sum of its
-//! endpoints' weights, so that without any configuration an endpoint gets the same wherever it is. A locality of weight 0 gets nothing
-//! and is not connected, unless all have weight 0; then all get the same.
+//! endpoints' weights, so that without any configuration an endpoint gets the same wherever it is. A locality of weight 0 gets
+//! nothing and is not connected, unless all have weight 0; then all get the same.
 //!
-//! **Bound.** Shares are drawn: of `n` calls a locality of share `p` gets `p·n` give or take `√(n·p·(1−p))`. A pick costs a binary search among
-//! localities and the pick within. A rebuild is linear, and rebuilds the policy of every locality.
+//! **Bound.** Shares are drawn: of `n` calls a locality of share `p` gets `p·n` give or take `√(n·p·(1−p))`. A pick costs a binary
+//! search among localities and the pick within. A rebuild is linear, and rebuilds the policy of every locality.
 //!
 //! **When not.** Preferring the own zone: that is what priorities and a call's wish for a locality are for.
 //!
@@ -44,7 +45,8 @@ impl WrrLocality {
     /// Its name in service configs.
     pub const NAME: &'static str = "wrr_locality_experimental";
 
-    /// The key in an endpoint's metadata for the weight of its locality: a whole number up to 4294967295. What is not one is passed over.
+    /// The key in an endpoint's metadata for the weight of its locality: a whole number up to 4294967295. What is not one is passed
+    /// over.
     pub const WEIGHT: &'static str = "localityWeight";
 
     /// From its configuration: `childPolicy`, required, a list of policies of which the first that `registry` knows is used.

@@ -1,16 +1,16 @@
 //! A table of equal places for hashing policies, and how a race fills it.
 //!
 //! The race is rendezvous hashing: every endpoint sends a runner to every place, who arrives after a time drawn from an exponential
-//! distribution of its weight's rate, by the endpoint's key alone; the first one there has the place. Each place so goes to an endpoint
-//! with the probability of its share of all weight, and when an endpoint leaves, its places and no others change hands; one
-//! that comes takes places from the others and moves none between them.
+//! distribution of its weight's rate, by the endpoint's key alone; the first one there has the place. Each place so goes to an
+//! endpoint with the probability of its share of all weight, and when an endpoint leaves, its places and no others change hands;
+//! one that comes takes places from the others and moves none between them.
 //!
-//! Drawing `places · endpoints` times would take seconds. But the runners of one endpoint to all places together arrive as a Poisson
-//! process, each at a place drawn at random: so the process of each endpoint is followed in order of time until every place is taken.
-//! That takes about `places · (ln places + 1)` draws in all, however many endpoints there are.
+//! Drawing `places · endpoints` times would take seconds. But the runners of one endpoint to all places together arrive as a
+//! Poisson process, each at a place drawn at random: so the process of each endpoint is followed in order of time until every place
+//! is taken. That takes about `places · (ln places + 1)` draws in all, however many endpoints there are.
 //!
-//! Source: Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", IEEE/ACM ToN 1998; weights after Schindelhauer and
-//! Schomaker, "Weighted Distributed Hash Tables", SPAA 2005.
+//! Source: Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", IEEE/ACM ToN 1998; weights after
+//! Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", SPAA 2005.
 
 use serde_json::Value;
 

@@ -1,15 +1,15 @@
 //! `maglev`: calls with equal keys go to the same endpoint, with shares as even as they can be.
 //!
-//! A table of `tableSize` places is filled in turns: every endpoint has an order of its own over all places, by its key (its id, else
-//! its first address), and takes the next free one when it is its turn; heavier ones have more turns. A call goes to the endpoint
-//! at its hash's remainder by the table's size. The table is Envoy's, place by place. What a call's key is, and what happens while
-//! endpoints are not READY, is as in [`ring_hash`](super::RingHash), with the following places in place of the following points; but a call
-//! without key goes anywhere.
+//! A table of `tableSize` places is filled in turns: every endpoint has an order of its own over all places, by its key (its id,
+//! else its first address), and takes the next free one when it is its turn; heavier ones have more turns. A call goes to the
+//! endpoint at its hash's remainder by the table's size. The table is Envoy's, place by place. What a call's key is, and what
+//! happens while endpoints are not READY, is as in [`ring_hash`](super::RingHash), with the following places in place of the
+//! following points; but a call without key goes anywhere.
 //!
-//! **Bound.** Shares of equal endpoints differ by one place: with the default size, 65 537, by at most 2 % of themselves up to 1 300
-//! endpoints, and a larger table does the same for more. When one of `n` endpoints leaves, its share of the keys moves and a few others,
-//! which is measured in this module's tests: at most `1/n` and one per cent more up to 1 000 endpoints. A pick costs one
-//! division and one look-up. A change of keys or weights rebuilds the table in O(places · log places): some milliseconds.
+//! **Bound.** Shares of equal endpoints differ by one place: with the default size, 65 537, by at most 2 % of themselves up to 1
+//! 300 endpoints, and a larger table does the same for more. When one of `n` endpoints leaves, its share of the keys moves and a
+//! few others, which is measured in this module's tests: at most `1/n` and one per cent more up to 1 000 endpoints. A pick costs
+//! one division and one look-up. A change of keys or weights rebuilds the table in O(places · log places): some milliseconds.
 //!
 //! With `hashBalanceFactor` (percent, from 100) no endpoint takes more than that of the mean of calls in flight. Then all endpoints
 //! are connected.
@@ -79,8 +79,8 @@ fn is_prime(number: u32) -> bool {
         && (2..).take_while(|divisor| divisor * divisor <= u64::from(number)).all(|divisor| u64::from(number) % divisor != 0)
 }
 
-/// Fills the table in rounds. A member that has `k` places has its next turn in the first round to come with
-/// `round · weight >= k · heaviest`; within a round members go in order. Rounds are not walked through: each member's next one is known.
+/// Fills the table in rounds. A member that has `k` places has its next turn in the first round to come with `round · weight >= k ·
+/// heaviest`; within a round members go in order. Rounds are not walked through: each member's next one is known.
 fn fill(members: &[Member], places: u32) -> Box<[u32]> {
     let heaviest = members.iter().map(|member| u64::from(member.weight)).max().unwrap_or(1).max(1);
     let mut orders: Vec<Order> = members.iter().map(|member| Order::new(&member.key, places)).collect();

@@ -1,21 +1,22 @@
 //! `priority_spillover`: calls go to the first priority group as far as it is healthy, and what is too much for it to the next.
 //!
-//! Endpoints of equal [`priority`](crate::Attributes::priority) are a group with a policy of its own. A group of which the share `h` is
-//! healthy can take `1.4 · h` of all calls, at most all: so it may lose 28 % of its endpoints before anything moves, and then its
-//! calls move little by little instead of all at once. The groups are filled in order; what all of them together cannot take is
-//! spread in the same proportions. Healthy is every endpoint that has not failed: one nobody has tried may well be.
+//! Endpoints of equal [`priority`](crate::Attributes::priority) are a group with a policy of its own. A group of which the share
+//! `h` is healthy can take `1.4 · h` of all calls, at most all: so it may lose 28 % of its endpoints before anything moves, and
+//! then its calls move little by little instead of all at once. The groups are filled in order; what all of them together cannot
+//! take is spread in the same proportions. Healthy is every endpoint that has not failed: one nobody has tried may well be.
 //!
-//! **Panic.** When the groups together cannot take all calls, and of a group less than `healthyPanicThreshold` (50 %) is healthy, then what is
-//! known of its health is more likely wrong than true, or sending everything to the few that are left would only fell them too:
-//! that group uses every endpoint that has a connection, whatever its health check says. Endpoints without a connection cannot be used, panic
-//! or not. With no healthy endpoint anywhere groups get shares by their size. `explain` says that a group panics.
+//! **Panic.** When the groups together cannot take all calls, and of a group less than `healthyPanicThreshold` (50 %) is healthy,
+//! then what is known of its health is more likely wrong than true, or sending everything to the few that are left would only fell
+//! them too: that group uses every endpoint that has a connection, whatever its health check says. Endpoints without a connection
+//! cannot be used, panic or not. With no healthy endpoint anywhere groups get shares by their size. `explain` says that a group
+//! panics.
 //!
 //! **Bound.** Shares are drawn, and a pick costs a binary search among groups and the pick within. Groups without a share are not
-//! connected; those above the last one with a share, whose endpoints have failed, are tried again. While some group is READY those that
-//! are not yet get nothing. A rebuild is linear.
+//! connected; those above the last one with a share, whose endpoints have failed, are tried again. While some group is READY those
+//! that are not yet get nothing. A rebuild is linear.
 //!
-//! **When not.** One group is to have all or nothing: that is what channels do by themselves. With this policy as the channel's own they
-//! do not, so policies that calls ask for by name see the endpoints of all groups.
+//! **When not.** One group is to have all or nothing: that is what channels do by themselves. With this policy as the channel's own
+//! they do not, so policies that calls ask for by name see the endpoints of all groups.
 //!
 //! ```
 //! use lb_core::PolicyRegistry;
@@ -26,8 +27,8 @@
 //! # Ok::<(), lb_core::ConfigError>(())
 //! ```
 //!
-//! Source: Envoy's priority levels, overprovisioning factor and panic threshold. Differences: shares are not rounded to per cents, and
-//! endpoints without a connection are never used.
+//! Source: Envoy's priority levels, overprovisioning factor and panic threshold. Differences: shares are not rounded to per cents,
+//! and endpoints without a connection are never used.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -66,7 +67,8 @@ impl PrioritySpillover {
     pub const NAME: &'static str = "priority_spillover";
 
     /// From its configuration: `childPolicy`, required, a list of policies of which the first that `registry` knows is used;
-    /// `overprovisioningFactor`, percent from 100 (default 140); `healthyPanicThreshold`, percent from 0, never, to 100 (default 50).
+    /// `overprovisioningFactor`, percent from 100 (default 140); `healthyPanicThreshold`, percent from 0, never, to 100 (default
+    /// 50).
     pub fn from_config(config: &Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
         let percent = |field: &str, default, range: RangeInclusive<u32>| {
             let value = config::unsigned(Self::NAME, config, field, default)?;

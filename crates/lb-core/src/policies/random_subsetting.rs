@@ -1,15 +1,16 @@
 //! `random_subsetting`: a policy over a few endpoints, others for each client.
 //!
-//! Every endpoint is hashed with a seed of this client's own, and the `subsetSize` with the lowest hashes are all that the policy within
-//! sees; the others are not connected. So a thousand clients of a thousand servers keep twenty thousand connections instead of a million.
-//! The seed is drawn once, so a client keeps its subset: one endpoint that comes or goes changes at most one of its members.
+//! Every endpoint is hashed with a seed of this client's own, and the `subsetSize` with the lowest hashes are all that the policy
+//! within sees; the others are not connected. So a thousand clients of a thousand servers keep twenty thousand connections instead
+//! of a million. The seed is drawn once, so a client keeps its subset: one endpoint that comes or goes changes at most one of its
+//! members.
 //!
-//! **Bound.** Load evens out by chance only: with `c` clients, `n` servers and subsets of `k`, a server has `c·k/n` clients give or take
-//! the square root of that. A rebuild hashes only endpoints that are new, and sorts only when the list has changed: O(n log n) then, O(n)
-//! else.
+//! **Bound.** Load evens out by chance only: with `c` clients, `n` servers and subsets of `k`, a server has `c·k/n` clients give or
+//! take the square root of that. A rebuild hashes only endpoints that are new, and sorts only when the list has changed: O(n log n)
+//! then, O(n) else.
 //!
-//! **When not.** Few clients: some servers get none. Endpoints of a subset that fail are not replaced, as is prescribed: combine with
-//! subsets large enough that one is always left.
+//! **When not.** Few clients: some servers get none. Endpoints of a subset that fail are not replaced, as is prescribed: combine
+//! with subsets large enough that one is always left.
 //!
 //! ```
 //! use lb_core::PolicyRegistry;
@@ -20,8 +21,8 @@
 //! # Ok::<(), lb_core::ConfigError>(())
 //! ```
 //!
-//! Source: gRFC A68. A channel that gets another configuration makes a new policy with a new seed; [`with_seed`](RandomSubsetting::with_seed)
-//! keeps one.
+//! Source: gRFC A68. A channel that gets another configuration makes a new policy with a new seed;
+//! [`with_seed`](RandomSubsetting::with_seed) keeps one.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -59,8 +60,8 @@ impl RandomSubsetting {
     /// Its name in service configs.
     pub const NAME: &'static str = "random_subsetting_experimental";
 
-    /// From its configuration: `subsetSize`, at least 1, and `childPolicy`, a list of policies of which the first that `registry` knows is
-    /// used. Both are required.
+    /// From its configuration: `subsetSize`, at least 1, and `childPolicy`, a list of policies of which the first that `registry`
+    /// knows is used. Both are required.
     pub fn from_config(config: &Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
         let size = config::unsigned(Self::NAME, config, "subsetSize", 0)?;
         if size == 0 {

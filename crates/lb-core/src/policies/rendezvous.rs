@@ -1,23 +1,24 @@
 //! `rendezvous`: calls with equal keys go to the same endpoint, and when endpoints change no key moves that need not.
 //!
 //! Every key asks all endpoints for a score, and goes to the best; an endpoint that leaves gives its keys to the next best of each,
-//! spread over all others, and no other key moves. Scores depend on the endpoint's key (its id, else its first address), so all clients
-//! agree, and on its weight. Asking all endpoints at every pick would cost more the more there are, so keys are put into `tableSize`
-//! groups by their hash, and the winner of each group is decided beforehand: in one race over all groups whose cost does not depend on the
-//! number of endpoints, and which gives exactly the winners that asking would.
+//! spread over all others, and no other key moves. Scores depend on the endpoint's key (its id, else its first address), so all
+//! clients agree, and on its weight. Asking all endpoints at every pick would cost more the more there are, so keys are put into
+//! `tableSize` groups by their hash, and the winner of each group is decided beforehand: in one race over all groups whose cost
+//! does not depend on the number of endpoints, and which gives exactly the winners that asking would.
 //!
-//! What a call's key is, and what happens while endpoints are not READY, is as in [`ring_hash`](super::RingHash): the call goes on to the next
-//! group's winner. A call without key goes anywhere.
+//! What a call's key is, and what happens while endpoints are not READY, is as in [`ring_hash`](super::RingHash): the call goes on
+//! to the next group's winner. A call without key goes anywhere.
 //!
 //! **Bound.** One of `n` endpoints that leaves moves its own keys, `1/n` of all; one that comes takes as many. Shares of equal
-//! endpoints differ by about `√(n/tableSize)` of themselves: with the default of 65 537 groups 1 % for ten endpoints, 12 % for a thousand.
-//! A pick costs one division and one look-up. A change of keys or weights rebuilds the table in O(tableSize · log tableSize + n), some ten
-//! milliseconds.
+//! endpoints differ by about `√(n/tableSize)` of themselves: with the default of 65 537 groups 1 % for ten endpoints, 12 % for a
+//! thousand. A pick costs one division and one look-up. A change of keys or weights rebuilds the table in O(tableSize · log
+//! tableSize + n), some ten milliseconds.
 //!
 //! With `hashBalanceFactor` (percent, from 100) no endpoint takes more than that of the mean of calls in flight. Then all endpoints
 //! are connected.
 //!
-//! **When not.** Shares should be even to the per cent: [`maglev`](super::Maglev). Other gRPC clients should agree on places: `ring_hash`.
+//! **When not.** Shares should be even to the per cent: [`maglev`](super::Maglev). Other gRPC clients should agree on places:
+//! `ring_hash`.
 //!
 //! ```
 //! use lb_core::{PolicyRegistry, policies::Rendezvous};

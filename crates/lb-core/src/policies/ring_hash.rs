@@ -1,24 +1,25 @@
 //! `ring_hash`: calls with equal keys go to the same endpoint, and few keys move when endpoints come or go.
 //!
 //! Every endpoint has points on a ring of hashes, in proportion to its weight; a call goes to the endpoint of the first point at or
-//! after the hash of its key. The points are hashes of the endpoint's key (its id, else its first address) and a counter, so that every
-//! client with the same list has the same ring. A call's key is its hash key, else its session, else the header
-//! `requestHashHeader`; without a header configured a call needs one of the first two and fails without, with one configured a call without
-//! key goes anywhere. Endpoints are connected only when a call leads there.
+//! after the hash of its key. The points are hashes of the endpoint's key (its id, else its first address) and a counter, so that
+//! every client with the same list has the same ring. A call's key is its hash key, else its session, else the header
+//! `requestHashHeader`; without a header configured a call needs one of the first two and fails without, with one configured a call
+//! without key goes anywhere. Endpoints are connected only when a call leads there.
 //!
-//! **Bound.** The ring has at least `minRingSize` points (1024), at most `maxRingSize` (4096), and as far as these allow exactly as many
-//! per endpoint as weights say. With `k` points each, shares differ by about `1/√k` of themselves: ±10 % for ten endpoints at the default
-//! size. One of `n` endpoints that leaves moves its own share of the keys, `1/n`; and where the others get more points for it, to keep the
-//! ring at its least size, these take up to as much again from one another: `2/n` in all with fewer than 500 endpoints. With more endpoints
-//! than points some get no calls: raise `maxRingSize`, and the cap with [`with_cap`](RingHash::with_cap). A pick costs O(1): an index
-//! leads to the point or one close before it. The ring is rebuilt, in O(points · log points), only when
-//! keys or weights change.
+//! **Bound.** The ring has at least `minRingSize` points (1024), at most `maxRingSize` (4096), and as far as these allow exactly as
+//! many per endpoint as weights say. With `k` points each, shares differ by about `1/√k` of themselves: ±10 % for ten endpoints at
+//! the default size. One of `n` endpoints that leaves moves its own share of the keys, `1/n`; and where the others get more points
+//! for it, to keep the ring at its least size, these take up to as much again from one another: `2/n` in all with fewer than 500
+//! endpoints. With more endpoints than points some get no calls: raise `maxRingSize`, and the cap with
+//! [`with_cap`](RingHash::with_cap). A pick costs O(1): an index leads to the point or one close before it. The ring is rebuilt, in
+//! O(points · log points), only when keys or weights change.
 //!
-//! With `hashBalanceFactor` (percent, from 100) no endpoint takes more than that of the mean of calls in flight; what is too much goes
-//! to the next on the ring. Then all endpoints are connected.
+//! With `hashBalanceFactor` (percent, from 100) no endpoint takes more than that of the mean of calls in flight; what is too much
+//! goes to the next on the ring. Then all endpoints are connected.
 //!
 //! **When not.** Nothing is cached per key and all endpoints are alike: [`least_request`](super::LeastRequest) spreads better.
-//! [`maglev`](super::Maglev) is more even, [`rendezvous`](super::Rendezvous) moves fewer keys; neither is known to other gRPC clients.
+//! [`maglev`](super::Maglev) is more even, [`rendezvous`](super::Rendezvous) moves fewer keys; neither is known to other gRPC
+//! clients.
 //!
 //! ```
 //! use lb_core::{PolicyRegistry, policies::RingHash};
@@ -29,8 +30,8 @@
 //! # Ok::<(), lb_core::ConfigError>(())
 //! ```
 //!
-//! Source: gRFC A42, A61, A76; Karger et al., "Consistent Hashing and Random Trees", STOC 1997. Differences: an address may be in several
-//! endpoints, each then has its own place if the keys differ; later attempts of a call avoid the endpoints tried before.
+//! Source: gRFC A42, A61, A76; Karger et al., "Consistent Hashing and Random Trees", STOC 1997. Differences: an address may be in
+//! several endpoints, each then has its own place if the keys differ; later attempts of a call avoid the endpoints tried before.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -51,7 +52,7 @@ const DEFAULT_MAX: u32 = 4096;
 /// The largest ring anybody may configure (gRFC A42).
 const MOST: u32 = 8 * 1024 * 1024;
 
-/// What a client makes of larger sizes that somebody else configured, unless it was told otherwise: 48 KiB (gRFC A42).
+/// What a client makes of larger sizes that somebody else configured, unless it was told otherwise: 96 KiB (gRFC A42).
 const DEFAULT_CAP: u32 = 4096;
 
 /// Equal keys to the same endpoint, by a ring of hashes. See the [module table](super) for when to use it.
@@ -67,9 +68,9 @@ impl RingHash {
     /// Its name in service configs; `ring_hash` is accepted as well.
     pub const NAME: &'static str = "ring_hash_experimental";
 
-    /// From its configuration: `minRingSize` (default 1024) and `maxRingSize` (4096), each at most 8 388 608, where 0 is the default and
-    /// more than the cap is the cap; `requestHashHeader`, a header's name (default none); `hashBalanceFactor`, percent from 100 (default
-    /// none).
+    /// From its configuration: `minRingSize` (default 1024) and `maxRingSize` (4096), each at most 8 388 608, where 0 is the
+    /// default and more than the cap is the cap; `requestHashHeader`, a header's name (default none); `hashBalanceFactor`, percent
+    /// from 100 (default none).
     pub fn from_config(config: &Value) -> Result<Self, ConfigError> {
         let (min, max) = (size(config, "minRingSize", DEFAULT_MIN)?, size(config, "maxRingSize", DEFAULT_MAX)?);
         if min > max {

@@ -1,14 +1,14 @@
 //! What the hashing policies share: a table of places, each an endpoint's, and the walk along it from the place of a call's hash.
 //!
 //! An endpoint is not connected before a call needs it. A call whose hash leads to an endpoint that failed goes to the next one on
-//! its walk; one that leads to an endpoint which is not connected connects it and waits. A call with a random hash goes to the first
-//! READY endpoint on its walk, and at most one endpoint that it passed is connected for those that follow. Later attempts go to the
-//! first READY endpoint that was not tried, if there is one. With `hashBalanceFactor` all of that is different: see
+//! its walk; one that leads to an endpoint which is not connected connects it and waits. A call with a random hash goes to the
+//! first READY endpoint on its walk, and at most one endpoint that it passed is connected for those that follow. Later attempts go
+//! to the first READY endpoint that was not tried, if there is one. With `hashBalanceFactor` all of that is different: see
 //! [`bounded`](super::bounded).
 //!
 //! The state is, first match: READY if an endpoint is, TRANSIENT_FAILURE if two are, CONNECTING if one is or one failed among
-//! several, IDLE if one is, else TRANSIENT_FAILURE. A policy that is CONNECTING or TRANSIENT_FAILURE may get no calls, so it connects
-//! one endpoint after the other by itself until one is READY.
+//! several, IDLE if one is, else TRANSIENT_FAILURE. A policy that is CONNECTING or TRANSIENT_FAILURE may get no calls, so it
+//! connects one endpoint after the other by itself until one is READY.
 //!
 //! **Bound.** A walk that ends at the first place costs the table's [`find`](Table::find). While endpoints are not READY it passes
 //! their places one by one, at most the whole table.
