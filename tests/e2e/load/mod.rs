@@ -3,5 +3,6 @@
 mod listener;
 mod out_of_band;
 mod per_call;
+mod prequal;
 mod probes;
 mod script;
