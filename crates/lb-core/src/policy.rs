@@ -63,7 +63,7 @@ pub struct Plan {
     pub wake_at: Option<Instant>,
     /// Ask the resolver to look again.
     pub re_resolve: bool,
-    /// Which load reports of the servers are wanted.
+    /// Which load reports of the servers are wanted. All policies of a channel share it, so [merge](LoadReports::merge) into it rather than set it.
     pub load_reports: LoadReports,
     /// 64 random bits, fresh for every rebuild.
     pub entropy: u64,
