@@ -11,6 +11,7 @@ mod options;
 mod outliers;
 mod policy_switch;
 mod session_tokens;
+mod session_waits;
 mod sessions;
 mod sets;
 mod streams;

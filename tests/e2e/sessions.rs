@@ -23,7 +23,7 @@ async fn ask(channel: &LbChannel, options: PickOptions) -> Result<Response<EchoR
 }
 
 /// Who answers a call of this session.
-async fn who(channel: &LbChannel, session: &str) -> String {
+pub(crate) async fn who(channel: &LbChannel, session: &str) -> String {
     ask(channel, PickOptions::new().session(session)).await.unwrap().into_inner().server
 }
 
@@ -38,7 +38,7 @@ async fn all(channel: &LbChannel, sessions: usize) -> BTreeMap<String, String> {
     answers
 }
 
-async fn three(config: SessionConfig) -> (Vec<EchoServer>, LbChannel) {
+pub(crate) async fn three(config: SessionConfig) -> (Vec<EchoServer>, LbChannel) {
     let servers = servers(3).await;
     let channel = LbChannel::builder(target_of(&servers)).backoff(quick_backoff()).sessions(config).build().unwrap();
     ready(&channel, 3).await;
