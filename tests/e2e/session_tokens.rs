@@ -98,6 +98,21 @@ async fn a_token_that_is_not_genuine_is_ignored_counted_and_replaced() {
 }
 
 #[tokio::test]
+async fn calls_of_another_path_neither_follow_a_token_nor_get_one() {
+    let servers = servers(3).await;
+    let covered = channel(&servers, SessionTokens::new([KEY]).unwrap().path("/evenkeel.echo.v1.Echo").unwrap()).await;
+    let good = cookie(&ask(&covered, "").await).unwrap();
+    let other = channel(&servers, SessionTokens::new([KEY]).unwrap().path("/evenkeel.echo").unwrap()).await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..6 {
+        let reply = ask(&other, &good).await;
+        assert_eq!(cookie(&reply), None);
+        seen.insert(reply.into_inner().server);
+    }
+    assert_eq!((seen.len(), other.session_tokens()), (3, Some(Default::default())));
+}
+
+#[tokio::test]
 async fn tokens_can_ride_in_metadata_and_bind_streams() {
     let servers = servers(3).await;
     let channel = channel(&servers, SessionTokens::new([KEY]).unwrap().metadata("x-room").unwrap()).await;

@@ -58,9 +58,9 @@ impl Carrier {
     }
 
     /// Adds a token to a response.
-    pub(super) fn add(&self, headers: &mut HeaderMap, token: &str, ttl: Duration) {
+    pub(super) fn add(&self, headers: &mut HeaderMap, token: &str, path: &str, ttl: Duration) {
         let (header, text) = match self {
-            Self::Cookie(name) => (&SET_COOKIE, format!("{name}={token}; Max-Age={}; Path=/; HttpOnly", ttl.as_secs())),
+            Self::Cookie(name) => (&SET_COOKIE, format!("{name}={token}; Max-Age={}; Path={path}; HttpOnly", ttl.as_secs())),
             Self::Metadata(name) => (name, token.to_owned()),
         };
         if let Ok(value) = HeaderValue::from_str(&text) {
@@ -108,8 +108,8 @@ mod tests {
     #[test]
     fn a_cookie_is_kept_from_scripts_and_ends_with_its_token() {
         let mut headers = HeaderMap::new();
-        Carrier::default().add(&mut headers, "abc", Duration::from_secs(90));
-        assert_eq!(headers[SET_COOKIE], "evenkeel-session=abc; Max-Age=90; Path=/; HttpOnly");
+        Carrier::default().add(&mut headers, "abc", "/x", Duration::from_secs(90));
+        assert_eq!(headers[SET_COOKIE], "evenkeel-session=abc; Max-Age=90; Path=/x; HttpOnly");
     }
 
     #[test]

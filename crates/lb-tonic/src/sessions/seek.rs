@@ -76,7 +76,8 @@ impl ChannelSessions {
     pub(crate) fn prepare(&self, head: &mut Head) {
         match &self.way {
             Way::Table(_) => {}
-            Way::Token(tokens) => head.session_home = tokens.read(&head.headers),
+            Way::Token(tokens) if tokens.covers(head.uri.path()) => head.session_home = tokens.read(&head.headers),
+            Way::Token(_) => {}
             Way::Hash(policy) => {
                 if let Some(hints) = &mut head.hints {
                     hash(hints, policy);
@@ -100,8 +101,8 @@ impl ChannelSessions {
                 Some(session) => self.by_table((store, session), shared, snapshot, head, scratch),
                 None => pick_by_policy(snapshot, head, scratch),
             },
-            Way::Token(tokens) => self.by_token(tokens, snapshot, head, scratch),
-            Way::Hash(_) => pick_by_policy(snapshot, head, scratch),
+            Way::Token(tokens) if tokens.covers(head.uri.path()) => self.by_token(tokens, snapshot, head, scratch),
+            Way::Token(_) | Way::Hash(_) => pick_by_policy(snapshot, head, scratch),
         }
     }
 

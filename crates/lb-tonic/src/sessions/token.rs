@@ -44,6 +44,7 @@ pub struct SessionTokens {
     /// The first signs, all verify.
     keys: Vec<Hmac<Sha256>>,
     ttl: Duration,
+    path: String,
     carrier: Carrier,
     counters: Counters,
 }
@@ -100,7 +101,7 @@ impl SessionTokens {
             let allowed = format!("1 to {MOST_KEYS} keys");
             return Err(ConfigError::new("sessions.token.keys", format!("{} keys", made.len()), allowed));
         }
-        Ok(Self { keys: made, ttl: TTL, carrier: Carrier::default(), counters: Counters::default() })
+        Ok(Self { keys: made, ttl: TTL, path: "/".to_owned(), carrier: Carrier::default(), counters: Counters::default() })
     }
 
     /// How long a token is good for, in whole seconds; default 30 min, at least 1 s.
@@ -109,6 +110,17 @@ impl SessionTokens {
             return Err(ConfigError::new("sessions.token.ttl", format!("{ttl:?}"), "1 s or more"));
         }
         self.ttl = ttl;
+        Ok(self)
+    }
+
+    /// Only for calls below this path, such as `/orders.v1.Orders` for one service; others neither follow tokens nor get any. Default `/`,
+    /// all calls. Begins with a slash, and holds no semicolon or control character.
+    pub fn path(mut self, path: &str) -> Result<Self, ConfigError> {
+        if !path.starts_with('/') || path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b';') {
+            let allowed = "a path that begins with a slash, of visible ASCII without semicolons";
+            return Err(ConfigError::new("sessions.token.path", format!("{path:?}"), allowed));
+        }
+        self.path = path.to_owned();
         Ok(self)
     }
 
@@ -137,6 +149,12 @@ impl SessionTokens {
         &self.counters
     }
 
+    /// Whether calls of this path follow tokens (RFC 6265, section 5.1.4).
+    pub(super) fn covers(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.path.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || self.path.ends_with('/'))
+    }
+
     /// The endpoint that the token of a request names. Of several tokens the first that is good counts.
     pub(super) fn read(&self, headers: &HeaderMap) -> Option<Arc<str>> {
         let now = unix_seconds();
@@ -152,7 +170,7 @@ impl SessionTokens {
 
     /// Adds a token for this endpoint to a response.
     pub(super) fn write(&self, home: &str, headers: &mut HeaderMap) {
-        self.carrier.add(headers, &self.seal(home, unix_seconds()), self.ttl);
+        self.carrier.add(headers, &self.seal(home, unix_seconds()), &self.path, self.ttl);
     }
 
     fn seal(&self, home: &str, now: u64) -> String {

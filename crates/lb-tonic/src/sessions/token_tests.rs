@@ -101,6 +101,21 @@ fn keys_times_and_names_that_are_no_good() {
 }
 
 #[test]
+fn a_path_covers_itself_and_what_is_below_it() {
+    for (path, covered, not) in [
+        ("/", ["/", "/a", "/a.b/C"], ["", "a", "*"]),
+        ("/a.b", ["/a.b", "/a.b/", "/a.b/C"], ["/", "/a.bc/D", "/a"]),
+        ("/a.b/", ["/a.b/", "/a.b/C", "/a.b/C/D"], ["/a.b", "/a", "/A.b/C"]),
+    ] {
+        let tokens = tokens([&OLD]).path(path).unwrap();
+        assert!(covered.iter().all(|path| tokens.covers(path)) && !not.iter().any(|path| tokens.covers(path)), "{path}");
+    }
+    for path in ["", "a", "/a;b", "/a b", "/ä", "/a\n"] {
+        assert!(tokens([&OLD]).path(path).is_err(), "{path:?}");
+    }
+}
+
+#[test]
 fn requests_bring_tokens_and_responses_new_ones() {
     for tokens in [tokens([&OLD]), tokens([&OLD]).metadata("x-room").unwrap(), tokens([&OLD]).cookie("room").unwrap()] {
         let mut response = HeaderMap::new();
