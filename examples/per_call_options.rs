@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use evenkeel::{CallError, LbChannel, PickOptions, PickedEndpoint};
+use evenkeel::{CallError, FillOptions, LbChannel, Misfit, Outcome, PickOptions, PickedEndpoint};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use tonic::{Code, Request};
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Failure> {
     assert_eq!(response.get_ref().server, "s1");
 
     // A plain client of the same channel has no wishes; one of its calls goes to one endpoint and no other.
-    let mut client = EchoClient::new(channel);
+    let mut client = EchoClient::new(channel.clone());
     let mut request = Request::new(EchoRequest::default());
     request.extensions_mut().insert(PickOptions::new().pin(key(&servers[2])));
     let response = client.unary(request).await?;
@@ -50,6 +50,33 @@ async fn main() -> Result<(), Failure> {
     tell("a call picked by least_request", &response);
     let picked = response.extensions().get::<PickedEndpoint>().ok_or("the response does not say where it came from")?;
     assert_eq!(picked.attempts(), 1);
+
+    // Conditions that nobody meets are counted, for people and for programs.
+    let mut request = Request::new(EchoRequest::default());
+    request.extensions_mut().insert(PickOptions::new().require("gpu").exclude(key(&servers[0])));
+    let Err(status) = client.unary(request).await else { return Err("a server without a GPU took the call".into()) };
+    println!("a call that needs a GPU: {}", status.message());
+    let error = std::error::Error::source(&status).and_then(|source| source.downcast_ref::<CallError>());
+    let Some(CallError::NothingFits { unfit, .. }) = error else { return Err("the error has no counts".into()) };
+    assert_eq!((unfit.endpoints, unfit.removed_by(&Misfit::Excluded)), (3, 1));
+
+    // Wishes from what the call carries: here the session from a cookie and the region from a header, beside an interceptor of our own.
+    let interceptor = FillOptions::session().by_cookie("sid").then(FillOptions::region().by_header("x-region"));
+    let mut passed_on =
+        EchoClient::with_interceptor(channel.clone(), interceptor.then(PickOptions::new().prefer(key(&servers[1]))));
+    let mut request = Request::new(EchoRequest::default());
+    request.metadata_mut().insert("cookie", "theme=dark; sid=s-123".parse()?);
+    let response = passed_on.unary(request).await?;
+    tell("a call that prefers s1", &response);
+    assert_eq!(response.get_ref().server, "s1");
+
+    // An endpoint without a call: to place a task, which counts as a call in flight until its outcome is reported.
+    let picked = channel.pick(PickOptions::new().avoid(key(&servers[0])).avoid(key(&servers[1]))).await?;
+    println!("{:<44} -> {}", "a task is placed", picked.address());
+    picked.report(Outcome::Success);
+    for row in channel.explain(&PickOptions::new().exclude(key(&servers[0])))? {
+        println!("  {:<22} {:<6.2} {}", row.endpoint, row.total, row.reason);
+    }
 
     // A deadline is tonic's own. The error says what the call was waiting for, to people and to programs.
     let mut request = Request::new(EchoRequest { delay_ms: 2000, ..Default::default() });

@@ -5,28 +5,39 @@ use crate::snapshot::Row;
 
 use super::condition::is_called;
 
-/// Rows by the hashes of their keys and ids, sorted: a look-up takes log n steps and allocates nothing.
+/// Rows by the hashes of their keys and ids, sorted, and where those of each beginning start: a look-up takes a step or two and
+/// allocates nothing.
 #[derive(Debug)]
-pub(super) struct Names(Box<[(u64, u32)]>);
+pub(super) struct Names {
+    sorted: Box<[(u64, u32)]>,
+    /// By the first bits of a hash, as many as make a beginning for each name.
+    starts: Box<[u32]>,
+    shift: u32,
+}
 
 impl Names {
     pub(super) fn new(rows: &[Row]) -> Self {
-        let mut names = Vec::with_capacity(rows.len());
+        let mut sorted = Vec::with_capacity(rows.len());
         for (position, row) in rows.iter().enumerate() {
             let endpoint = &row.view.endpoint;
-            names.push((Fold::of(endpoint.key().as_str()), position as u32));
-            names.extend(endpoint.attributes.id.iter().map(|id| (Fold::of(id), position as u32)));
+            sorted.push((Fold::of(endpoint.key().as_str()), position as u32));
+            sorted.extend(endpoint.attributes.id.iter().map(|id| (Fold::of(id), position as u32)));
         }
-        names.sort_unstable();
-        names.dedup();
-        Self(names.into())
+        sorted.sort_unstable();
+        sorted.dedup();
+        // At least one bit, because a shift by all 64 is none.
+        let bits = (usize::BITS - sorted.len().leading_zeros()).max(1);
+        let shift = u64::BITS - bits;
+        let starts = (0..1_u64 << bits).map(|beginning| sorted.partition_point(|(hash, _)| hash >> shift < beginning) as u32);
+        Self { starts: starts.collect(), sorted: sorted.into(), shift }
     }
 
     /// The rows of this name: none, one, or several that share an id.
     pub(super) fn find<'r>(&self, rows: &'r [Row], name: &EndpointKey) -> impl Iterator<Item = &'r Row> {
         let hash = Fold::of(name.as_str());
-        let from = self.0.partition_point(|(other, _)| *other < hash);
-        let alike = self.0[from..].iter().take_while(move |(other, _)| *other == hash);
+        let start = self.starts[(hash >> self.shift) as usize] as usize;
+        let until = self.sorted[start..].iter().take_while(move |(other, _)| *other <= hash);
+        let alike = until.filter(move |(other, _)| *other == hash);
         alike.map(|(_, position)| &rows[*position as usize]).filter(|row| is_called(&row.view.endpoint, name))
     }
 }
@@ -53,15 +64,25 @@ impl Fold {
         self.0 = (wide >> 64) as u64 ^ wide as u64;
     }
 
-    /// Adds a text and where it ends.
+    /// Adds a text and its length: whole words, and the last eight bytes again. A text shorter than that is one word.
     #[inline]
     pub(super) fn text(&mut self, text: &str) {
-        let (words, rest) = text.as_bytes().as_chunks::<8>();
-        words.iter().for_each(|word| self.word(u64::from_le_bytes(*word)));
-        let mut last = 0;
-        rest.iter().for_each(|byte| last = last << 8 | u64::from(*byte));
-        // The length in the top byte, where at most seven bytes of text do not reach.
-        self.word(last | (text.len() as u64) << 56);
+        let bytes = text.as_bytes();
+        let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        self.0 = self.0.wrapping_add((bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes.last_chunk::<8>()) {
+            (_, _, Some(last)) => {
+                let (words, _) = bytes.as_chunks::<8>();
+                words.iter().for_each(|word| self.word(u64::from_le_bytes(*word)));
+                if !bytes.len().is_multiple_of(8) {
+                    self.word(u64::from_le_bytes(*last));
+                }
+            }
+            (Some(first), Some(last), None) => {
+                self.word(u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last)));
+            }
+            _ => self.word(word(bytes)),
+        }
     }
 
     /// Marks where one set ends and the next begins.

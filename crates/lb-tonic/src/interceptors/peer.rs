@@ -7,9 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 /// ```
 /// use lb_tonic::PeerAddress;
 /// # fn pass_on(incoming: tonic::Request<()>) -> tonic::Request<()> {
-/// let peer = incoming.remote_addr(); // of tonic's feature `server`
 /// let mut outgoing = tonic::Request::new(());
-/// outgoing.extensions_mut().extend(peer.map(PeerAddress::from));
+/// // With tonic's feature `server`.
+/// if let Some(peer) = incoming.remote_addr() {
+///     outgoing.extensions_mut().insert(PeerAddress::from(peer));
+/// }
 /// # outgoing }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
