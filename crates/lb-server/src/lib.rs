@@ -6,7 +6,7 @@
 //!
 //! | | costs | fresh | for |
 //! |---|---|---|---|
-//! | [`LoadReportLayer`]: a trailer on responses | about 1 µs for a response that has it, most of it in HTTP/2 | as of the last call | everything; it also measures |
+//! | [`LoadReportLayer`]: a trailer on responses | some 2 µs for a response that has it, both sides together | as of the last call | everything; it also measures |
 //! | [`OpenRcaService`]: a stream per connection | nothing between reports | 30 s, or less if you allow it | slow signals, clients with few calls |
 //! | [`ProbeService`]: an answer per question | two small messages | as of now | the policy `prequal` |
 //!

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 /// Which responses carry a report in their trailers.
 ///
-/// What a trailer costs does not depend on what the call cost: about a microsecond, both sides together. A call that took a
-/// millisecond does not notice, one of ten microseconds does. And whoever makes short calls makes many, so each client hears
-/// often even if few of them carry a report.
+/// What a trailer costs does not depend on what the call cost: some two microseconds, both sides together. A call that took a
+/// millisecond does not notice. For an empty unary call it is 11 % of the client's CPU and 9 % of the server's; on one response in
+/// eight it is 2 to 4 % and nothing that could be measured (`benches/load_reports.rs`). And whoever makes short calls makes
+/// many, so each client hears often even if few of them carry a report.
 ///
-/// The default is therefore every call that took a millisecond or longer and every eighth of the others. There is no "only when it
-/// has changed": calls in flight change with every call, and the server does not know which client knows what.
+/// The default is therefore every call that took a millisecond or longer and every eighth of the others. A policy that uses each report for
+/// one call, as `prequal` does, has more of them to use [on every call](Self::on_every_call), if it sends no probes and calls are
+/// short. There is no "only when it has changed": calls in flight change with every call, and the server does not know which client
+/// knows what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trailers {
     /// One of so many short calls; `None` of no calls at all.
