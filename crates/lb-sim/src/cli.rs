@@ -192,4 +192,31 @@ mod tests {
     fn the_definition_is_sound() {
         command().debug_assert();
     }
+
+    fn asked(line: &str) -> Result<Comparison, CliError> {
+        let matches = command().try_get_matches_from(line.split_whitespace()).expect("a sound line");
+        comparison(text(&matches, "scenario").expect("required"), &matches)
+    }
+
+    #[test]
+    fn options_replace_what_the_scenario_says() {
+        let plain = asked("lb-sim hetero").unwrap();
+        assert_eq!((plain.seeds, plain.scenario.loads.len(), plain.candidates.len()), (1, 2, lineup().len()));
+        let other = asked("lb-sim hetero --quick --loads 0.5,1,2 --clients 7 --seeds 3 --policies random,oracle").unwrap();
+        assert_eq!((other.scenario.loads.as_slice(), other.scenario.clients, other.seeds), ([0.5, 1.0, 2.0].as_slice(), 7, 3));
+        assert!((other.scenario.seconds - 0.2 * plain.scenario.seconds).abs() < 1e-9 && other.candidates.len() == 2);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_by_name() {
+        for (line, message) in [
+            ("lb-sim nothing", "scenario is \"nothing\", allowed is a file or one of"),
+            ("lb-sim hetero --loads 0", "hetero: loads[0] is 0, allowed is a number from"),
+            ("lb-sim hetero --clients 0", "hetero: clients is 0, allowed is"),
+            ("lb-sim hetero --policies nobody", "policy is \"nobody\", allowed is one of"),
+        ] {
+            let error = asked(line).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
+        }
+    }
 }

@@ -9,6 +9,9 @@ use super::{Incident, Scenario, What};
 /// As good as 0 where a value must be above it.
 const LEAST: f64 = 1e-6;
 
+/// A client keeps about 1 KiB for each server, connected or not: this many are 4 GiB.
+const MOST_PAIRS: usize = 4_000_000;
+
 pub(super) fn check(scenario: &Scenario) -> Result<(), ConfigError> {
     if scenario.loads.is_empty() {
         return Err(ConfigError::new("loads", "[]", "at least one number"));
@@ -20,6 +23,7 @@ pub(super) fn check(scenario: &Scenario) -> Result<(), ConfigError> {
     number("deadline", scenario.deadline, 0.001..=1_000.0)?;
     number("network_ms", scenario.network_ms, 0.0..=1_000.0)?;
     servers(scenario)?;
+    count("clients × servers", scenario.clients * scenario.all_servers(), 1..=MOST_PAIRS)?;
     number("work.mean_ms", scenario.work.mean_ms, LEAST..=100_000.0)?;
     number("work.deviation_ms", scenario.work.deviation_ms, 0.0..=100_000.0)?;
     keys(scenario)?;

@@ -33,6 +33,10 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
         ("clients = 0", "x: clients is 0, allowed is a whole number from 1 to 10000"),
         ("network_ms = -1", "x: network_ms is -1, allowed is a number from 0 to 1000"),
         ("deadline = nan", "x: deadline is NaN, allowed is a number from 0.001 to 1000"),
+        (
+            "clients = 10000\nservers = { count = 10000 }",
+            "x: clients × servers is 100000000, allowed is a whole number from 1 to 4000000",
+        ),
         ("seconds = inf", "x: seconds is inf, allowed is a number from 0.000001 to 10000"),
         ("servers = { cores = 0 }", "x: servers.cores is 0, allowed is a number from 0.001 to 10000"),
         (
