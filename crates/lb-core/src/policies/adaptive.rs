@@ -64,9 +64,9 @@ impl Adaptive {
     pub const NAME: &'static str = "adaptive";
 
     /// From its configuration: `children`, a list of 2 to 8 policies as `{name: configuration}`, in order of preference, the default being
-    /// `prequal`, `peak_ewma` and `maglev` with `loadFactor` 1.25; and `weights`, as [saved](AdaptiveWeights::save) earlier.
+    /// `prequal`, `peak_ewma` and `maglev`; and `weights`, as [saved](AdaptiveWeights::save) earlier.
     pub fn from_config(config: &Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
-        let default = json!([{"prequal": {}}, {"peak_ewma": {}}, {"maglev": {"loadFactor": 1.25}}]);
+        let default = json!([{"prequal": {}}, {"peak_ewma": {}}, {"maglev": {}}]);
         let configured = config.get("children").filter(|value| !value.is_null()).unwrap_or(&default);
         let refused = || ConfigError::new("adaptive.children", configured, "a list of 2 to 8 policies");
         let list = configured.as_array().filter(|list| (2..=MOST).contains(&list.len())).ok_or_else(refused)?;
