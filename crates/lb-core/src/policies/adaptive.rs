@@ -38,6 +38,7 @@ mod picker;
 mod tests;
 mod weights;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -110,8 +111,10 @@ impl Policy for Adaptive {
         let is_in = |state| rebuilt.iter().any(|lb| lb.state == state);
         let state = [Ready, Connecting, Idle].into_iter().find(|state| is_in(*state)).unwrap_or(TransientFailure);
         let pickers = rebuilt.into_iter().map(|lb| lb.picker).collect();
-        // A connection that one child wants is none too many.
-        plan.disconnect.retain(|slot| !plan.connect.contains(slot));
+        // Each once; and a connection that one child wants is none too many.
+        let mut wanted = BTreeSet::new();
+        plan.connect.retain(|slot| wanted.insert(*slot));
+        plan.disconnect.retain(|slot| !wanted.contains(slot));
         LbState::new(state, Arc::new(Experts::new(pickers, Arc::clone(&self.learner))))
     }
 }

@@ -16,7 +16,7 @@ use crate::registry::PolicyRegistry;
 use crate::slot::Slot;
 use crate::stats::Outcome;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "pick_first",
     "round_robin",
     "random",
@@ -33,6 +33,7 @@ const NAMES: [&str; 16] = [
     "workload_aware",
     "cost_aware",
     "prequal",
+    "adaptive",
 ];
 
 /// Those that explain a share of calls, not a score.
