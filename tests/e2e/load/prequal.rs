@@ -31,8 +31,8 @@ async fn serve(latency: Duration) -> (EchoControl, std::net::SocketAddr) {
 
 #[tokio::test]
 async fn a_slow_server_gets_few_calls_with_and_without_probes() {
-    // With probes the fast one is often seen with two calls in flight or three, and is hot then: with so few calls that is soon.
-    for (probes, most) in [(0.0, 0.2), (1.0, 0.45)] {
+    // With probes the fast one is at times seen with a few calls in flight while the slow one, seen cold, has no rival in the pool.
+    for (probes, most) in [(0.0, 0.2), (1.0, 0.3)] {
         let (slow, slow_addr) = serve(SLOW).await;
         let (fast, fast_addr) = serve(FAST).await;
         let policy = ("prequal", json!({ "probesPerCall": probes }));
