@@ -122,14 +122,9 @@ fn show(policy: &str, config: &Value, hints: &PickHints, now: Instant) -> Result
     let head: Vec<String> = longest.parts.iter().map(|(name, _)| format!("{name:>13}")).collect();
     println!("  {:<9}{:>7} {}  why", "endpoint", "total", head.concat());
     for score in &scores {
-        let parts: Vec<String> = score.parts.iter().map(|(_, part)| format!("{part:>13.2}")).collect();
-        println!(
-            "  {:<9}{:>7.2} {}  {}",
-            STORIES[score.slot.index()].name,
-            score.total,
-            format!("{:<1$}", parts.concat(), 13 * longest.parts.len()),
-            score.reason
-        );
+        let parts: String = score.parts.iter().map(|(_, part)| format!("{part:>13.2}")).collect();
+        let (name, width) = (STORIES[score.slot.index()].name, 13 * longest.parts.len());
+        println!("  {name:<9}{:>7.2} {parts:<width$}  {}", score.total, score.reason);
     }
     let mut picked = Vec::new();
     for _ in 0..1_000 {
