@@ -4,7 +4,7 @@
 //! looked up by the connector at each attempt, so that a name whose addresses change is followed without a resolver.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -47,8 +47,12 @@ pub struct AddressError {
 }
 
 impl Address {
-    /// A host name and port. `Err` for an empty name, one over 253 bytes, or one with characters no host name has.
+    /// A host name and port; an IPv4 address given as a name is the address. `Err` for an empty name, one over 253 bytes, or one with
+    /// characters no host name has.
     pub fn host(name: &str, port: u16) -> Result<Self, AddressError> {
+        if let Ok(ip) = name.parse::<Ipv4Addr>() {
+            return Ok(Self::Tcp((ip, port).into()));
+        }
         let error = |reason| AddressError { text: format!("{name}:{port}"), reason };
         // RFC 1035 allows 255 octets on the wire, which is 253 characters of text.
         match name.strip_suffix('.').unwrap_or(name) {
@@ -112,7 +116,9 @@ impl FromStr for Address {
             return Ok(Self::Tcp(address));
         }
         let (name, port) = text.rsplit_once(':').ok_or_else(|| error("the port is missing"))?;
-        let port = port.parse().map_err(|_| error("the port must be a number from 0 to 65535"))?;
+        // Digits only: `parse` alone would take `+80`.
+        let digits = Some(port).filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        let port = digits.and_then(|port| port.parse().ok()).ok_or_else(|| error("the port must be a number from 0 to 65535"))?;
         Self::host(name, port)
     }
 }
@@ -130,10 +136,30 @@ mod tests {
 
     #[test]
     fn bad_text_is_a_typed_error_that_names_it() {
-        for text in ["", "host", "host:", "host:65536", "ho st:1", ":1", "unix:", "unix-abstract:", "::1", "[::1]"] {
+        for text in [
+            "",
+            "host",
+            "host:",
+            "host:65536",
+            "host:+80",
+            "10.0.0.1:+80",
+            "ho st:1",
+            ":1",
+            "unix:",
+            "unix-abstract:",
+            "::1",
+            "[::1]",
+        ] {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.to_string().contains(&format!("{text:?}")) || text.ends_with(":1"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_in_another_spelling_is_the_same_address() {
+        let plain: Address = "10.0.0.1:80".parse().unwrap();
+        assert_eq!("10.0.0.1:0000080".parse(), Ok(plain.clone()));
+        assert_eq!(Address::host("10.0.0.1", 80), Ok(plain));
     }
 
     #[test]
