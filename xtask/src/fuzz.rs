@@ -4,8 +4,9 @@
 //! takes compiler options every toolchain has; a fuzzing front end would ask for an unstable one. Only libFuzzer itself is C++, so a
 //! machine without a C++ compiler skips, and CI must have one.
 //!
-//! What is built, and the inputs that were found to reach something new, stay in the user's cache: the next run begins where this one
-//! ended. A crash leaves its input in the cache too, and prints where.
+//! CI runs each target from the inputs of `fuzz/seeds`, for a fixed number of inputs from a fixed seed: what it finds in a change is in
+//! that change, and the same every time. `cargo xtask fuzz` searches: what is built, and the inputs that were found to reach something
+//! new, stay in the user's cache, and the next run begins where this one ended. A crash leaves its input there too, and prints where.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +16,14 @@ use crate::error::{Context as _, Error, Result};
 use crate::report::{Outcome, Report};
 use crate::{in_ci, location, shell, workspace};
 
-/// What CI gives each target, in seconds: enough to find a fresh mistake with the inputs of `fuzz/seeds`, too short for a deep one.
-const BRIEFLY: u64 = 10;
+/// How many inputs CI gives each target: enough to find a fresh mistake with those of `fuzz/seeds`, too few for a deep one.
+const BRIEFLY: u64 = 200_000;
+
+/// How long a search takes that is not told, in seconds.
+const SEARCH: u64 = 10;
+
+/// The longest that either may take beyond its time, and CI in all.
+const SPARE: Duration = Duration::from_secs(120);
 
 /// Counters per edge, compared values traced, so that magic words are found; the options of libFuzzer's own documentation.
 const INSTRUMENTATION: [&str; 6] = [
@@ -31,20 +38,29 @@ const INSTRUMENTATION: [&str; 6] = [
 /// Inputs beyond this length only repeat what shorter ones do.
 const LONGEST: u64 = 8192;
 
+/// How much is tried.
+#[derive(Clone, Copy)]
+enum Extent {
+    /// The same inputs every time.
+    Fixed,
+    /// For so many seconds, from what earlier searches found.
+    Search(u64),
+}
+
 /// Every target briefly.
 pub(crate) fn briefly(report: &mut Report) {
-    each(report, "", BRIEFLY);
+    each(report, "", Extent::Fixed);
 }
 
 /// The targets whose name contains `word`, for the seconds `args` begins with.
 pub(crate) fn named(report: &mut Report, word: &str, args: &[String]) {
-    match args.first().map_or(Ok(BRIEFLY), |text| text.parse()) {
-        Ok(seconds) => each(report, word, seconds),
+    match args.first().map_or(Ok(SEARCH), |text| text.parse()) {
+        Ok(seconds) => each(report, word, Extent::Search(seconds)),
         Err(_) => report.check("fuzz", || Err(Error::new(format!("`{}` is no number of seconds", args[0])))),
     }
 }
 
-fn each(report: &mut Report, word: &str, seconds: u64) {
+fn each(report: &mut Report, word: &str, extent: Extent) {
     let targets = match targets() {
         Ok(targets) => targets,
         Err(error) => return report.check("fuzz", || Err(error)),
@@ -60,7 +76,7 @@ fn each(report: &mut Report, word: &str, seconds: u64) {
     });
     let Some(built) = built else { return };
     for target in targets.iter().filter(|target| target.contains(word)) {
-        report.check(format!("fuzz {target}"), || run(&built, target, seconds));
+        report.check(format!("fuzz {target}"), || run(&built, target, extent));
     }
 }
 
@@ -94,22 +110,31 @@ fn host() -> Result<String> {
     host.map(str::to_owned).ok_or_else(|| Error::new("`rustc -vV` names no host"))
 }
 
-fn run(built: &Path, target: &str, seconds: u64) -> Result<()> {
+fn run(built: &Path, target: &str, extent: Extent) -> Result<()> {
     let found = location::cache().join("fuzz/corpus").join(target);
     let crashes = location::cache().join("fuzz/crashes");
     for directory in [&found, &crashes] {
         std::fs::create_dir_all(directory).context(directory.display())?;
     }
     let mut command = Command::new(built.join(target));
-    command.args([
-        format!("-max_total_time={seconds}"),
-        format!("-max_len={LONGEST}"),
-        "-timeout=10".into(),
-        "-verbosity=0".into(),
-    ]);
+    command.args([format!("-max_len={LONGEST}"), "-timeout=10".into(), "-verbosity=0".into()]);
     command.arg(format!("-artifact_prefix={}/{target}-", crashes.display()));
-    command.arg(found).arg(workspace::root().join("fuzz/seeds").join(target));
-    shell::run_within(&mut command, Duration::from_secs(seconds + 120))
+    let limit = match extent {
+        Extent::Fixed => {
+            // What it finds goes to the first directory it is given, which must neither begin with anything nor be the seeds'.
+            let empty = location::cache().join("fuzz/fixed").join(target);
+            let _ = std::fs::remove_dir_all(&empty);
+            std::fs::create_dir_all(&empty).context(empty.display())?;
+            command.args([format!("-runs={BRIEFLY}"), "-seed=1".into()]).arg(empty);
+            SPARE
+        }
+        Extent::Search(seconds) => {
+            command.arg(format!("-max_total_time={seconds}")).arg(found);
+            SPARE + Duration::from_secs(seconds)
+        }
+    };
+    command.arg(workspace::root().join("fuzz/seeds").join(target));
+    shell::run_within(&mut command, limit)
 }
 
 #[cfg(test)]
