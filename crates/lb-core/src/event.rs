@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
+use crate::service_config::ConfigSource;
 
 /// Something changed in a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,6 +74,8 @@ pub enum LbEvent {
     ResolverRecovered,
     /// A service config was refused; the last good one stands.
     ConfigRefused(Arc<str>),
+    /// Another service config counts now.
+    ConfigChanged(ConfigSource),
     /// A session left its endpoint for good. When very many move at once only some of them are told; statistics count all.
     SessionMoved {
         /// A hash of its id, the same for the same session as long as its table exists. The id itself is personal data, and is not told.
@@ -133,6 +136,7 @@ impl fmt::Display for LbEvent {
             Self::ResolverFailed(error) => write!(f, "resolver failed, last good set stands: {error}"),
             Self::ResolverRecovered => f.write_str("resolver answers again"),
             Self::ConfigRefused(error) => write!(f, "service config refused: {error}"),
+            Self::ConfigChanged(source) => write!(f, "service config changed: {source} counts now"),
             Self::SessionMoved { session, from, to } => write!(f, "session {session:016x} moved from {from} to {to}"),
             Self::LoadUpdated { endpoint, percent } => write!(f, "endpoint {endpoint} set to a load of {percent} %"),
             Self::HealthChanged { endpoint, healthy: true } => write!(f, "endpoint {endpoint} set healthy"),

@@ -26,6 +26,7 @@ mod registry;
 mod resolver;
 mod scratch;
 pub mod selector;
+pub mod service_config;
 pub mod sessions;
 mod slot;
 mod snapshot;

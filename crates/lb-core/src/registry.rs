@@ -117,6 +117,12 @@ impl PolicyRegistry {
     /// It is not a list, names no known policy, or an element up to the chosen one is not an object of one name and one object; or
     /// the chosen policy refuses its configuration: then no other one is tried.
     pub fn from_list(&self, list: &Value) -> Result<(Arc<str>, Box<dyn Policy>), ConfigError> {
+        let (name, config) = self.first_known(list)?;
+        Ok((name.into(), self.build(name, config)?))
+    }
+
+    /// The first policy of a list that is known, and its configuration, unread.
+    pub(crate) fn first_known<'a>(&self, list: &'a Value) -> Result<(&'a str, &'a Value), ConfigError> {
         const FIELD: &str = "loadBalancingConfig";
         let elements = list.as_array().ok_or_else(|| ConfigError::new(FIELD, list, "a list of {name: {…}}"))?;
         for (index, element) in elements.iter().enumerate() {
@@ -124,7 +130,7 @@ impl PolicyRegistry {
                 ConfigError::new(format!("{FIELD}[{index}]"), element, "an object of one policy name and one object")
             })?;
             if self.builders.contains_key(name.as_str()) {
-                return Ok((name.as_str().into(), self.build(name, config)?));
+                return Ok((name, config));
             }
         }
         Err(self.unknown(FIELD, list))
