@@ -24,6 +24,7 @@ pub mod policies;
 mod policy;
 mod registry;
 mod resolver;
+pub mod retry;
 mod scratch;
 pub mod selector;
 pub mod service_config;
