@@ -14,6 +14,7 @@ mod session_tokens;
 mod session_waits;
 mod sessions;
 mod sets;
+mod stats;
 mod streams;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "shared by several test binaries")]

@@ -58,7 +58,7 @@ pub use scratch::{Scratch, Sequence, Turns};
 pub use selector::Selector;
 pub use slot::Slot;
 pub use snapshot::{NamedPicker, Row, Snapshot};
-pub use stats::{EndpointStats, Outcome};
+pub use stats::{EndpointStats, Outcome, Quantiles};
 pub use target::{Target, TargetError, TargetErrorKind};
 pub use trigger::{Trigger, Triggered};
 pub use wishes::{Choice, Explained, Misfit, Unfit};

@@ -26,6 +26,7 @@ use crate::resolver_status::ResolverStatus;
 use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
 use crate::shared::Handle;
 use crate::snapshot::{ChannelSnapshot, SnapshotSource};
+use crate::stats::ChannelStats;
 
 /// A gRPC channel that balances calls over the endpoints of its target.
 ///
@@ -85,7 +86,14 @@ impl LbChannel {
 
     /// Every endpoint of the target with its state, in the resolver's order.
     pub fn endpoints(&self) -> Vec<EndpointInfo> {
-        self.load().core.rows.iter().map(EndpointInfo::new).collect()
+        let now = Instant::now();
+        self.load().core.rows.iter().map(|row| EndpointInfo::new(row, now)).collect()
+    }
+
+    /// Everything countable of the channel now, of one generation; linear in the endpoints.
+    pub fn stats(&self) -> ChannelStats {
+        let now = Instant::now();
+        ChannelStats::new(&self.handle, &self.load().core, now)
     }
 
     /// Whether the resolver can answer, and if not since when: how far [`endpoints`](Self::endpoints) can be trusted.

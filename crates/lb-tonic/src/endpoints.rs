@@ -1,9 +1,16 @@
 //! The endpoints of a channel, as a program or a person may want to see them.
 
-use lb_core::{Attributes, ConnectivityState, EndpointKey, Row};
+use std::time::Duration;
 
-/// One endpoint of a channel at one moment.
-#[derive(Debug, Clone)]
+use lb_core::{Attributes, ConnectivityState, EndpointKey, Quantiles, Row};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::stats::optional_seconds;
+
+/// One endpoint of a channel at one moment. As data, names are in camel case and times are seconds with decimals.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct EndpointInfo {
     /// Its identity.
@@ -24,10 +31,22 @@ pub struct EndpointInfo {
     pub succeeded: u64,
     /// Attempts that ended with another status or none.
     pub failed: u64,
+    /// Attempts the caller gave up before they ended.
+    pub cancelled: u64,
+    /// The share of the latest answers that were failures, 0 to 1, over about a second; `None` before the first answer.
+    pub error_rate: Option<f64>,
+    /// How long calls take lately, an average over about 10 s; `None` before the first success.
+    #[serde(serialize_with = "optional_seconds")]
+    pub latency: Option<Duration>,
+    /// How long successful calls took in the last one to two minutes; `None` if there were none.
+    pub latency_quantiles: Option<Quantiles>,
+    /// How busy it is, from 0: the greater of what its calls take of its capacity and what its server reports; `None` if neither is
+    /// known.
+    pub load: Option<f64>,
 }
 
 impl EndpointInfo {
-    pub(crate) fn new(row: &Row) -> Self {
+    pub(crate) fn new(row: &Row, now: Instant) -> Self {
         let view = &row.view;
         Self {
             key: view.endpoint.key().clone(),
@@ -39,6 +58,11 @@ impl EndpointInfo {
             in_flight: view.stats.in_flight(),
             succeeded: view.stats.succeeded(),
             failed: view.stats.failed(),
+            cancelled: view.stats.cancelled(),
+            error_rate: view.stats.success_rate().map(|rate| 1.0 - rate),
+            latency: view.stats.latency(),
+            latency_quantiles: view.stats.latency_quantiles(now.into_std()),
+            load: row.load(),
         }
     }
 }

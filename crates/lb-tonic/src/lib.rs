@@ -36,6 +36,7 @@ mod resolvers;
 mod sessions;
 mod shared;
 mod snapshot;
+mod stats;
 #[cfg(feature = "tonic-endpoint")]
 mod tonic_connector;
 mod transport;
@@ -56,5 +57,6 @@ pub use policy_choice::PolicyChoice;
 pub use resolver_status::ResolverStatus;
 pub use resolvers::ResolverRegistry;
 pub use sessions::{SessionConfig, SessionCursor, SessionExport, SessionPage, SessionStore, SessionTokens, TokenStats};
+pub use stats::{ChannelStats, EndpointTotals, SessionTotals};
 #[cfg(feature = "tonic-endpoint")]
 pub use tonic_connector::{TonicConnector, TonicTransport};

@@ -4,15 +4,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lb_core::ResolveError;
+use serde::Serialize;
 use tokio::time::Instant;
+
+use crate::stats::optional_seconds;
 
 /// What the resolver of a channel has done so far, and whether it can answer now.
 ///
 /// A resolver that fails costs no endpoint: the channel keeps the last set it was given, and this says how old the doubt about it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// As data, names are in camel case and times are seconds with decimals.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ResolverStatus {
     /// For how long the resolver has not been able to answer; `None` while it can. The set in use is at least this old.
+    #[serde(serialize_with = "optional_seconds")]
     pub stale_for: Option<Duration>,
     /// What it failed with last, while it fails.
     pub error: Option<Arc<str>>,

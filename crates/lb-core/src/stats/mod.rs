@@ -1,14 +1,18 @@
 //! Counters and estimates of one endpoint that outlive every snapshot and picker.
 
 mod estimates;
+mod histogram;
 #[cfg(test)]
 mod tests;
 mod ticks;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use estimates::{Estimates, faded};
+use histogram::Histogram;
+pub use histogram::Quantiles;
 use serde::{Deserialize, Serialize};
 pub(crate) use ticks::ticks;
 
@@ -48,6 +52,8 @@ pub struct EndpointStats {
     cancelled: AtomicU64,
     /// What calls in flight take of the capacity beyond one each.
     extra: AtomicU64,
+    /// Made with the first success: many endpoints of a large set never get a call.
+    histogram: OnceLock<Box<Histogram>>,
 }
 
 impl EndpointStats {
@@ -75,7 +81,10 @@ impl EndpointStats {
         self.end(done.outcome);
         let (known, at, took) = (self.known(), ticks(done.now), done.latency.as_secs_f32());
         self.learn(match done.outcome {
-            Outcome::Success => known.succeeded(at, took, self.succeeded()),
+            Outcome::Success => {
+                self.histogram.get_or_init(Box::default).record(at, took);
+                known.succeeded(at, took, self.succeeded())
+            }
             Outcome::Failure => known.failed(at, took),
             Outcome::Cancelled => known.cancelled(at, took),
         });
@@ -131,6 +140,11 @@ impl EndpointStats {
     /// ends here sinks towards 0, by half in 10 s. `None` until a first call has succeeded.
     pub fn peak_latency(&self, now: Instant) -> Option<Duration> {
         self.peak_seconds(ticks(now)).and_then(duration)
+    }
+
+    /// Quantiles of how long successful calls took in the last one to two minutes; `None` if none did.
+    pub fn latency_quantiles(&self, now: Instant) -> Option<Quantiles> {
+        self.histogram.get().and_then(|histogram| histogram.quantiles(ticks(now)))
     }
 
     /// The share of the latest answered calls that succeeded, 0 to 1: over about a second, and at least about four calls. `None`
