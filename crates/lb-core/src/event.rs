@@ -38,6 +38,17 @@ pub enum LbEvent {
         /// Whether it is drained now.
         drained: bool,
     },
+    /// Calls go to another group of endpoints; see [`PriorityStage`](crate::stages::PriorityStage).
+    Failover {
+        /// What the group before is called.
+        from: Arc<str>,
+        /// What the group now is called.
+        to: Arc<str>,
+        /// The priority of the group now.
+        priority: u32,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// The channel changed state.
     ChannelState {
         /// Before.
@@ -126,6 +137,7 @@ impl fmt::Display for LbEvent {
             }
             Self::Drained { endpoint, drained: true } => write!(f, "endpoint {endpoint} drained"),
             Self::Drained { endpoint, drained: false } => write!(f, "endpoint {endpoint} back from drain"),
+            Self::Failover { from, to, reason, .. } => write!(f, "calls go to {to} instead of {from}: {reason}"),
             Self::ChannelState { from, to } => write!(f, "channel {from} -> {to}"),
             Self::Overloaded { endpoint, overloaded: true, percent } => write!(f, "endpoint {endpoint} overloaded at {percent} %"),
             Self::Overloaded { endpoint, percent, .. } => write!(f, "endpoint {endpoint} no longer overloaded at {percent} %"),

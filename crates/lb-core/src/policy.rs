@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::Endpoint;
+use crate::event::LbEvent;
 use crate::load::LoadReports;
 use crate::pick::Picker;
 use crate::registry::PolicyRegistry;
@@ -65,6 +66,8 @@ pub struct Plan {
     pub re_resolve: bool,
     /// Which load reports of the servers are wanted. All policies of a channel share it, so [merge](LoadReports::merge) into it rather than set it.
     pub load_reports: LoadReports,
+    /// What observers shall hear of; told in this order.
+    pub events: Vec<LbEvent>,
     /// 64 random bits, fresh for every rebuild.
     pub entropy: u64,
 }
@@ -86,6 +89,7 @@ impl Plan {
         self.disconnect.extend(other.disconnect);
         self.re_resolve |= other.re_resolve;
         self.load_reports.merge(other.load_reports);
+        self.events.extend(other.events);
         if let Some(at) = other.wake_at {
             self.wake_at(at);
         }

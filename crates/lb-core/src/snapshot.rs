@@ -6,6 +6,7 @@ use crate::connectivity::ConnectivityState;
 use crate::load::LoadReports;
 use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
+use crate::stages::FailoverState;
 use crate::wishes::{Derived, load_of};
 
 /// One generation of a channel.
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub rows: Box<[Row]>,
     /// Which load reports the policies want.
     pub load_reports: LoadReports,
+    /// Which group of endpoints is in use; `None` without endpoints, or if the policy uses all groups at once.
+    pub failover: Option<FailoverState>,
     /// Pickers over fewer endpoints, and what else calls with wishes have needed so far.
     pub(crate) derived: Derived,
 }
@@ -69,6 +72,7 @@ impl Snapshot {
             pickers: [picker].into(),
             rows: Box::default(),
             load_reports: LoadReports::default(),
+            failover: None,
             derived: Derived::default(),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use http::uri::Authority;
 use lb_core::machine::{Command, MachineConfig};
-use lb_core::stages::OutlierConfig;
+use lb_core::stages::{FailoverConfig, OutlierConfig};
 use lb_core::{
     BackoffConfig, ConfigError, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage,
 };
@@ -56,6 +56,7 @@ pub struct LbChannelBuilder {
     policy: PolicyChoice,
     further: Vec<PolicyChoice>,
     outliers: OutlierConfig,
+    failover: FailoverConfig,
     stages: Vec<Box<dyn Stage>>,
     transport: TransportConfig,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -85,6 +86,7 @@ impl LbChannelBuilder {
             policy: "round_robin".into(),
             further: Vec::new(),
             outliers: OutlierConfig::default(),
+            failover: FailoverConfig::default(),
             stages: Vec::new(),
             transport: TransportConfig::new(),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -133,6 +135,13 @@ impl LbChannelBuilder {
     /// Ejects endpoints whose calls go wrong while they go well elsewhere; off by default. `OutlierConfig::from_json` has gRPC's fields.
     pub fn outlier_detection(mut self, config: OutlierConfig) -> Self {
         self.outliers = config;
+        self
+    }
+
+    /// How calls move between the groups of endpoints of equal priority, and back; default gRPC's: to the next group when one fails or
+    /// has not connected within 10 s, and back at once.
+    pub fn failover(mut self, config: FailoverConfig) -> Self {
+        self.failover = config;
         self
     }
 
@@ -321,6 +330,8 @@ impl LbChannelBuilder {
         };
         config.watch_health = self.health.is_some();
         config.outlier_detection = self.outliers;
+        self.failover.check()?;
+        config.failover = self.failover;
         config.stages = self.stages;
         let mut machine = Machine::new(config, self.policy.build(&self.policies)?);
         for policy in self.further {

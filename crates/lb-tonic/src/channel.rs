@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use arc_swap::Cache;
 use http::{Request, Response};
 use lb_core::machine::{Command, NamedPolicy};
+use lb_core::stages::FailoverState;
 use lb_core::{ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -104,6 +105,23 @@ impl LbChannel {
     /// The name of the policy in use.
     pub fn policy(&self) -> String {
         self.load().core.policy().to_owned()
+    }
+
+    /// Which group of endpoints is in use, since when and why, and when calls return to a better one. `None` without endpoints, or if
+    /// the policy uses all groups at once.
+    pub fn failover(&self) -> Option<FailoverState> {
+        self.load().core.failover.clone()
+    }
+
+    /// Uses the endpoints of this [priority](lb_core::Attributes::priority) before all others, as long as they serve; when they do not
+    /// the others are used in their order. Remembered while none of them is listed. [`fail_back`](Self::fail_back) ends it.
+    pub fn fail_over_to(&self, priority: u32) {
+        self.command(Command::ForceGroup(Some(priority)));
+    }
+
+    /// Returns to the best group that serves, without waiting for it to prove itself, and ends [`fail_over_to`](Self::fail_over_to).
+    pub fn fail_back(&self) {
+        self.command(Command::ForceGroup(None));
     }
 
     /// Follows what happens in the channel from now on. A subscriber that falls behind loses the oldest events and is told how

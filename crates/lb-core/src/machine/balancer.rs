@@ -14,7 +14,7 @@ use crate::pick::Always;
 use crate::policy::{LbState, Plan, Stage, SubchannelView};
 use crate::slot::Slot;
 use crate::snapshot::{NamedPicker, Row};
-use crate::stages::{DrainStage, OutlierConfig, OutlierStage, PriorityStage, RegistryHealthStage};
+use crate::stages::{DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PriorityStage, RegistryHealthStage};
 
 use super::event::NamedPolicy;
 use super::subchannel::Subchannel;
@@ -27,12 +27,20 @@ pub(super) struct Balancer {
     registry_health: RegistryHealthStage,
     /// Before the priorities: a group whose endpoints are ejected is one that fails.
     outliers: OutlierStage,
-    priority: PriorityStage,
+    pub(super) priority: PriorityStage,
     /// Custom ones.
     stages: Vec<Box<dyn Stage>>,
     current: NamedPolicy,
     pending: Option<NamedPolicy>,
     further: Vec<NamedPolicy>,
+}
+
+/// What the stages of a channel are made with.
+#[derive(Debug)]
+pub(super) struct StageConfigs {
+    pub(super) outliers: OutlierConfig,
+    pub(super) failover: FailoverConfig,
+    pub(super) custom: Vec<Box<dyn Stage>>,
 }
 
 /// A subchannel no policy may use, and why.
@@ -48,18 +56,19 @@ pub(super) struct Outcome {
     pub(super) state: ConnectivityState,
     pub(super) pickers: Box<[NamedPicker]>,
     pub(super) rows: Box<[Row]>,
+    pub(super) failover: Option<FailoverState>,
     pub(super) plan: Plan,
 }
 
 impl Balancer {
-    /// The built-in stages, then `custom`, then `policy`.
-    pub(super) fn new(outliers: OutlierConfig, custom: Vec<Box<dyn Stage>>, policy: NamedPolicy) -> Self {
+    /// The built-in stages, then the custom ones, then `policy`.
+    pub(super) fn new(config: StageConfigs, policy: NamedPolicy) -> Self {
         Self {
             drain: DrainStage::default(),
             registry_health: RegistryHealthStage,
-            outliers: OutlierStage::new(outliers),
-            priority: PriorityStage::default(),
-            stages: custom,
+            outliers: OutlierStage::new(config.outliers),
+            priority: PriorityStage::new(config.failover),
+            stages: config.custom,
             current: policy,
             pending: None,
             further: Vec::new(),
@@ -91,14 +100,16 @@ impl Balancer {
             let failing = Always::fail(describe_empty(&hidden));
             pickers.iter_mut().for_each(|named| named.picker = Arc::clone(&failing));
         }
-        Outcome { state: state.state, pickers: pickers.into(), rows: rows(table, visible, &hidden), plan }
+        events.append(&mut plan.events);
+        let failover = if self.current.policy.spans_priorities() { None } else { self.priority.state() };
+        Outcome { state: state.state, pickers: pickers.into(), rows: rows(table, visible, &hidden), failover, plan }
     }
 
     /// The names of the policies, and no opinion of theirs.
     pub(super) fn unasked(&self) -> Outcome {
         let names = std::iter::once(&self.current).chain(&self.further).map(|policy| &policy.name);
         let pickers = names.map(|name| NamedPicker { name: Arc::clone(name), picker: Always::queue() }).collect();
-        Outcome { state: ConnectivityState::Idle, pickers, rows: Box::default(), plan: Plan::default() }
+        Outcome { state: ConnectivityState::Idle, pickers, rows: Box::default(), failover: None, plan: Plan::default() }
     }
 
     /// Runs the stages, and notes which one hid each subchannel that is hidden.

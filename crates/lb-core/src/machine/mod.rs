@@ -39,9 +39,9 @@ use crate::health::ServingStatus;
 use crate::policy::Stage;
 use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
-use crate::stages::OutlierConfig;
+use crate::stages::{FailoverConfig, OutlierConfig};
 
-use balancer::Balancer;
+use balancer::{Balancer, StageConfigs};
 use publish::Published;
 use subchannel::Subchannel;
 use table::Table;
@@ -60,6 +60,9 @@ pub struct MachineConfig {
     pub watch_health: bool,
     /// Which endpoints are ejected for what becomes of their calls; the default ejects nobody.
     pub outlier_detection: OutlierConfig,
+    /// How calls move between groups of endpoints; the default is gRPC's. [Check](FailoverConfig::check) it first: a time that cannot be
+    /// counted never comes.
+    pub failover: FailoverConfig,
     /// Custom stages, run after the built-in ones.
     pub stages: Vec<Box<dyn Stage>>,
     /// Where randomness starts; give every channel another one.
@@ -73,6 +76,7 @@ impl MachineConfig {
             backoff: BackoffConfig::default(),
             watch_health: false,
             outlier_detection: OutlierConfig::default(),
+            failover: FailoverConfig::default(),
             stages: Vec::new(),
             seed,
         }
@@ -119,6 +123,7 @@ struct Resolution {
 impl Machine {
     /// A machine in IDLE. Nothing happens before [`Event::ExitIdle`].
     pub fn new(config: MachineConfig, policy: NamedPolicy) -> Self {
+        let stages = StageConfigs { outliers: config.outlier_detection, failover: config.failover, custom: config.stages };
         Self {
             backoff: config.backoff,
             watch_health: config.watch_health,
@@ -126,7 +131,7 @@ impl Machine {
             phase: Phase::Idle,
             resolution: Resolution::default(),
             table: Table::default(),
-            balancer: Balancer::new(config.outlier_detection, config.stages, policy),
+            balancer: Balancer::new(stages, policy),
             attempts: 0,
             published: Published::default(),
             wake_at: None,
@@ -285,6 +290,7 @@ impl Machine {
         match command {
             Command::SetPolicy(policy) => self.balancer.switch(policy),
             Command::AddPolicy(policy) => self.balancer.keep(policy),
+            Command::ForceGroup(priority) => self.balancer.priority.force(priority),
             Command::Drain(endpoint, drained) => return self.drain(endpoint, drained),
             Command::ResetBackoff => return self.table.iter_mut().for_each(Subchannel::reset_backoff),
         }

@@ -34,6 +34,7 @@ impl Machine {
             pickers: outcome.pickers,
             rows: outcome.rows,
             load_reports: outcome.plan.load_reports,
+            failover: outcome.failover,
             derived: Derived::default(),
         })));
     }

@@ -14,5 +14,5 @@ mod registry_health;
 
 pub use drain::DrainStage;
 pub use outlier::{FailurePercentageEjection, LatencyEjection, OutlierConfig, OutlierStage, SuccessRateEjection};
-pub use priority::PriorityStage;
+pub use priority::{FailBack, FailoverConfig, FailoverState, GroupState, PriorityStage};
 pub use registry_health::RegistryHealthStage;

@@ -1,13 +1,22 @@
 //! Failover between priorities, over time.
 
 use lb_core::ConnectivityState::{Connecting, Ready, TransientFailure};
+use lb_core::LbEvent;
+use lb_core::machine::{Command, MachineConfig};
+use lb_core::stages::FailoverConfig;
 use lb_testkit::SimNet;
 
-use crate::support::{A, B, C, D, failure, keys, millis, round_robin, row, running, secs, update, with_priority};
+use crate::support::{A, B, C, D, events, failure, keys, millis, round_robin, row, running, secs, update, with_priority};
 
 /// A has priority 0, B 1, C 2; nothing answers unless told otherwise.
 fn three(prepare: impl FnOnce(&mut SimNet)) -> SimNet {
-    let mut net = SimNet::new(lb_core::machine::MachineConfig::new(1), round_robin());
+    three_with(FailoverConfig::default(), prepare)
+}
+
+fn three_with(failover: FailoverConfig, prepare: impl FnOnce(&mut SimNet)) -> SimNet {
+    let mut config = MachineConfig::new(1);
+    config.failover = failover;
+    let mut net = SimNet::new(config, round_robin());
     prepare(&mut net);
     net.resolve_to(update([with_priority(A, 0), with_priority(B, 1), with_priority(C, 2)]));
     net.exit_idle();
@@ -49,7 +58,7 @@ fn a_group_that_hangs_gets_ten_seconds_and_goes_on_trying() {
 #[test]
 fn attempts_that_follow_each_other_do_not_extend_the_ten_seconds() {
     // Each attempt fails after 4 s, which is a failure at once; so let one endpoint of the group fail and the other hang.
-    let mut net = SimNet::new(lb_core::machine::MachineConfig::new(1), round_robin());
+    let mut net = SimNet::new(MachineConfig::new(1), round_robin());
     net.up(C);
     net.hang(B);
     net.resolve_to(update([with_priority(A, 0), with_priority(B, 0), with_priority(C, 1)]));
@@ -156,9 +165,53 @@ fn a_higher_group_that_appears_is_used_when_it_is_ready() {
 fn draining_a_group_fails_over_and_undraining_returns_without_a_new_connection() {
     let mut net = three(up_all);
     net.run_for(secs(1));
-    net.command(lb_core::machine::Command::Drain(A.into(), true));
+    net.command(Command::Drain(A.into(), true));
     net.run_for(secs(1));
     assert_eq!(net.pick(), Some(B.into()));
-    net.command(lb_core::machine::Command::Drain(A.into(), false));
+    net.command(Command::Drain(A.into(), false));
     assert_eq!((net.pick(), net.attempts(A).len()), (Some(A.into()), 1));
+}
+
+#[test]
+fn calls_return_after_the_better_group_has_proved_itself_and_the_state_says_when() {
+    let mut net = three_with(FailoverConfig::default().fail_back_after(secs(30)), up_all);
+    net.run_for(secs(1));
+    net.kill(A);
+    net.run_for(secs(5));
+    assert_eq!(net.pick(), Some(B.into()));
+    net.up(A);
+    while row(&net, A).view.state != Ready {
+        assert!(net.step());
+    }
+    let back = net.snapshot().failover.clone().unwrap().fail_back.unwrap();
+    assert_eq!((back.priority, back.at), (0, Some(net.clock().now() + secs(30))));
+    net.run_for(secs(30) - millis(1));
+    assert_eq!(net.pick(), Some(B.into()));
+    net.run_for(millis(1));
+    assert_eq!((net.pick(), net.connected().len()), (Some(A.into()), 2));
+    let told: Vec<_> =
+        events(&net).into_iter().filter(|event| matches!(event, LbEvent::Failover { .. })).map(ToString::to_string).collect();
+    let expected = [
+        "calls go to secondary instead of primary: primary is TRANSIENT_FAILURE",
+        "calls go to primary instead of secondary: primary is READY",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn by_hand_another_group_is_used_and_returned_from_at_once() {
+    let mut net = three_with(FailoverConfig::default().fail_back_after(secs(30)), up_all);
+    net.run_for(secs(1));
+    net.command(Command::ForceGroup(Some(2)));
+    assert_eq!(net.pick(), Some(A.into()), "while it connects");
+    net.run_for(millis(5));
+    assert_eq!((net.pick(), net.snapshot().failover.as_ref().unwrap().forced), (Some(C.into()), Some(2)));
+    net.kill(C);
+    net.run_for(secs(1));
+    assert_eq!(net.pick(), Some(A.into()), "another one serves while it does not");
+    net.up(C);
+    net.run_for(secs(200));
+    assert_eq!(net.pick(), Some(C.into()));
+    net.command(Command::ForceGroup(None));
+    assert_eq!(net.pick(), Some(A.into()));
 }

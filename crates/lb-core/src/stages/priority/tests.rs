@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::policies::testing::{self, slot, start};
@@ -14,7 +15,11 @@ struct World {
 
 impl World {
     fn new(rows: &[(u32, ConnectivityState)]) -> Self {
-        Self { stage: PriorityStage::default(), now: start(), rows: rows.to_vec(), plan: Plan::default() }
+        Self::with(FailoverConfig::default(), rows)
+    }
+
+    fn with(config: FailoverConfig, rows: &[(u32, ConnectivityState)]) -> Self {
+        Self { stage: PriorityStage::new(config), now: start(), rows: rows.to_vec(), plan: Plan::default() }
     }
 
     fn visible(&mut self) -> Vec<u32> {
@@ -41,9 +46,31 @@ impl World {
     fn connect(&self) -> &[Slot] {
         &self.plan.connect
     }
+
+    /// What the last look told: from, to and why.
+    fn told(&self) -> Vec<(String, String, String)> {
+        let of = |event: &LbEvent| match event {
+            LbEvent::Failover { from, to, reason, .. } => (from.to_string(), to.to_string(), reason.to_string()),
+            other => panic!("unexpected {other:?}"),
+        };
+        self.plan.events.iter().map(of).collect()
+    }
+
+    fn fail_back(&self) -> Option<FailBack> {
+        self.stage.state().and_then(|state| state.fail_back)
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// The default times, which other tests are about changing.
+const FAILOVER: Duration = Duration::from_secs(10);
+const RETENTION: Duration = Duration::from_secs(15 * 60);
+
+/// Returns after 30 s.
+fn patient() -> FailoverConfig {
+    FailoverConfig::default().fail_back_after(30 * SECOND)
+}
 
 #[test]
 fn while_the_first_serves_the_second_is_not_connected() {
@@ -164,4 +191,146 @@ fn a_partly_failed_group_is_still_connecting() {
     let mut world = World::new(&[(0, TransientFailure), (0, Idle), (1, Idle)]);
     assert_eq!(world.visible(), [0, 1]);
     assert_eq!(world.after(10 * SECOND), [2]);
+}
+
+#[test]
+fn calls_return_when_the_better_group_has_been_ready_for_so_long_without_a_break() {
+    let mut world = World::with(patient(), &[(0, Ready), (1, Idle)]);
+    assert_eq!(world.visible(), [0]);
+    assert_eq!(world.set(&[TransientFailure, Idle]), [1]);
+    assert_eq!(world.told(), [("primary".into(), "secondary".into(), "primary is TRANSIENT_FAILURE".into())]);
+    world.set(&[TransientFailure, Ready]);
+    assert_eq!(world.fail_back(), None);
+    assert_eq!(world.set(&[Ready, Ready]), [1], "not at once");
+    assert_eq!(world.connect(), [slot(0)], "it is kept connected, or it could never prove itself");
+    let due = world.now + 30 * SECOND;
+    assert_eq!((world.fail_back(), world.plan.wake_at), (Some(FailBack { priority: 0, at: Some(due) }), Some(due)));
+    assert_eq!(world.after(29 * SECOND), [1]);
+    // A break: it begins anew.
+    world.set(&[Connecting, Ready]);
+    assert_eq!(world.fail_back(), Some(FailBack { priority: 0, at: None }), "it has a claim and nothing to show for it");
+    world.set(&[Ready, Ready]);
+    assert_eq!(world.after(29 * SECOND), [1]);
+    assert_eq!(world.after(SECOND), [0]);
+    assert_eq!(world.told(), [("secondary".into(), "primary".into(), "primary is READY".into())]);
+    assert_eq!((world.fail_back(), world.stage.state().unwrap().since), (None, world.now));
+}
+
+#[test]
+fn a_group_that_flaps_every_few_seconds_moves_calls_once_and_without_the_wait_each_time() {
+    let moves = |config: FailoverConfig| {
+        let mut world = World::with(config, &[(0, Ready), (1, Ready)]);
+        world.visible();
+        let mut told = 0;
+        for round in 0..100 {
+            world.set(&[if round % 2 == 0 { TransientFailure } else { Ready }, Ready]);
+            told += world.told().len();
+            world.now += 5 * SECOND;
+        }
+        told
+    };
+    assert_eq!((moves(FailoverConfig::default()), moves(patient())), (100, 1));
+}
+
+#[test]
+fn nobody_waits_where_the_group_in_use_does_not_serve() {
+    for failed in [TransientFailure, Connecting, Idle] {
+        let mut world = World::with(patient(), &[(0, TransientFailure), (1, Ready)]);
+        world.visible();
+        world.set(&[Ready, Ready]);
+        assert_eq!(world.visible(), [1]);
+        assert_eq!(world.set(&[Ready, failed]), [0], "{failed}");
+    }
+}
+
+#[test]
+fn a_group_listed_anew_proves_itself_before_it_gets_calls() {
+    let mut world = World::with(patient(), &[(1, Ready)]);
+    world.visible();
+    world.rows.insert(0, (0, Idle));
+    assert_eq!(world.visible(), [1], "it is rather connected than waited for");
+    assert_eq!(world.connect(), [slot(0)]);
+    assert_eq!(world.fail_back(), Some(FailBack { priority: 0, at: None }));
+    assert_eq!(world.set(&[Connecting, Ready]), [1]);
+    world.set(&[Ready, Ready]);
+    assert_eq!(world.after(30 * SECOND), [0]);
+}
+
+#[test]
+fn of_two_better_groups_the_one_that_has_proved_itself_is_returned_to() {
+    let mut world = World::with(patient(), &[(0, TransientFailure), (1, TransientFailure), (2, Ready)]);
+    assert_eq!(world.visible(), [2]);
+    world.set(&[TransientFailure, Ready, Ready]);
+    assert_eq!(world.after(20 * SECOND), [2]);
+    assert_eq!(world.set(&[Ready, Ready, Ready]), [2]);
+    // The best one fails again; the next has been READY all the while.
+    world.after(15 * SECOND);
+    assert_eq!(world.set(&[TransientFailure, Ready, Ready]), [1]);
+}
+
+#[test]
+fn by_hand_a_group_comes_first_while_it_serves_and_the_way_back_skips_the_wait() {
+    let mut world = World::with(patient(), &[(0, Ready), (1, Ready), (2, Idle)]);
+    world.visible();
+    world.stage.force(Some(2));
+    assert_eq!((world.visible(), world.set(&[Ready, Ready, Connecting])), (vec![0], vec![0]), "others serve while it connects");
+    assert_eq!(world.set(&[Ready, Ready, Ready]), [2]);
+    assert_eq!(world.told(), [("primary".into(), "last resort".into(), "asked for by hand; it is READY".into())]);
+    assert_eq!(world.stage.state().unwrap().forced, Some(2));
+    assert_eq!(world.set(&[Ready, Ready, TransientFailure]), [0], "what serves wins");
+    world.set(&[Ready, Ready, Ready]);
+    assert_eq!(world.after(30 * SECOND), [2], "and it returns like any other");
+    world.stage.force(None);
+    assert_eq!(world.visible(), [0]);
+    // An unlisted one waits to be listed.
+    world.stage.force(Some(9));
+    assert_eq!(world.visible(), [0]);
+    world.rows.push((9, Ready));
+    assert_eq!(world.visible(), [0], "it proves itself first, for somebody serves");
+    assert_eq!(world.after(30 * SECOND), [3]);
+}
+
+#[test]
+fn asking_for_the_return_skips_the_wait() {
+    let mut world = World::with(patient(), &[(0, TransientFailure), (1, Ready)]);
+    world.visible();
+    assert_eq!(world.set(&[Ready, Ready]), [1]);
+    world.stage.force(None);
+    assert_eq!(world.visible(), [0]);
+}
+
+#[test]
+fn the_times_can_be_set() {
+    let config = FailoverConfig::default().failover_after(2 * SECOND).retention(3 * SECOND);
+    let mut world = World::with(config, &[(0, Connecting), (1, Ready)]);
+    world.visible();
+    assert_eq!((world.after(SECOND), world.after(SECOND)), (vec![0], vec![1]));
+    world.set(&[Ready, Ready]);
+    world.after(3 * SECOND);
+    assert_eq!(world.plan.disconnect, [slot(1)]);
+    // Nobody waits for a connection: the next group is used until the first is READY.
+    let mut world = World::with(FailoverConfig::default().failover_after(Duration::ZERO), &[(0, Connecting), (1, Ready)]);
+    assert_eq!(world.visible(), [1]);
+    assert_eq!(world.set(&[Ready, Ready]), [0]);
+}
+
+#[test]
+fn the_state_names_the_groups_and_says_since_when_and_why() {
+    let mut world = World::with(FailoverConfig::default(), &[(0, Ready), (0, TransientFailure), (7, Idle)]);
+    assert_eq!(world.stage.state(), None);
+    world.visible();
+    let state = world.stage.state().unwrap();
+    assert_eq!((state.priority, &*state.name, state.since), (0, "primary", world.now));
+    assert_eq!(&*state.reason, "primary is READY");
+    let groups: Vec<_> = state.groups.iter().map(|group| (&*group.name, group.state, group.endpoints, group.ready)).collect();
+    assert_eq!(groups, [("primary", Ready, 2, 1), ("priority 7", Idle, 1, 0)]);
+    assert!(world.told().is_empty(), "the first choice is no failover");
+    world.after(SECOND);
+    assert_eq!(world.stage.state().unwrap().since, state.since);
+    world.rows.drain(..2);
+    world.visible();
+    assert_eq!(world.told()[0].2, "primary is no longer listed");
+    world.rows.clear();
+    world.visible();
+    assert_eq!(world.stage.state(), None);
 }
