@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::Endpoint;
 use crate::event::LbEvent;
+use crate::gate::Gates;
 use crate::load::LoadReports;
 use crate::pick::Picker;
 use crate::registry::PolicyRegistry;
@@ -40,13 +41,15 @@ pub struct SubchannelView {
     pub error: Option<Arc<str>>,
     /// Whether it has a connection, so that calls can be sent there even if its health check says it does not serve.
     pub connected: bool,
+    /// What admits attempts there; `None` if everything does.
+    pub gates: Option<Arc<Gates>>,
 }
 
 impl SubchannelView {
     /// A view of a subchannel with the weight of its endpoint.
     pub fn new(slot: Slot, endpoint: Arc<Endpoint>, state: ConnectivityState, stats: Arc<EndpointStats>) -> Self {
         let weight = endpoint.attributes.weight;
-        Self { slot, endpoint, state, weight, stats, error: None, connected: state == ConnectivityState::Ready }
+        Self { slot, endpoint, state, weight, stats, error: None, connected: state == ConnectivityState::Ready, gates: None }
     }
 }
 

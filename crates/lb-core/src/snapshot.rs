@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::connectivity::ConnectivityState;
+use crate::gate::Post;
 use crate::load::LoadReports;
 use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub load_reports: LoadReports,
     /// Which group of endpoints is in use; `None` without endpoints, or if the policy uses all groups at once.
     pub failover: Option<FailoverState>,
+    /// Endpoints with gates by slot index; empty if there are none.
+    pub(crate) posts: Box<[Option<Post>]>,
     /// Pickers over fewer endpoints, and what else calls with wishes have needed so far.
     pub(crate) derived: Derived,
 }
@@ -71,6 +74,7 @@ impl Snapshot {
             state: ConnectivityState::Idle,
             pickers: [picker].into(),
             rows: Box::default(),
+            posts: Box::default(),
             load_reports: LoadReports::default(),
             failover: None,
             derived: Derived::default(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lb_core::gate::Permit;
 use lb_core::{EndpointStats, Feedback, Outcome, Slot};
 
 use crate::server::Ticket;
@@ -49,6 +50,7 @@ pub(crate) struct Placed {
     pub(crate) token: u64,
     pub(crate) stats: Arc<EndpointStats>,
     pub(crate) feedback: Option<Arc<dyn Feedback>>,
+    pub(crate) permit: Option<Permit>,
 }
 
 /// All calls in progress.

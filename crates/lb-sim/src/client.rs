@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use http::HeaderMap;
 use lb_core::machine::{AttemptId, Effect, Event, MachineConfig, NamedPolicy};
-use lb_core::{Address, Endpoint, EndpointStats, LoadReports, Machine, PickArgs, PickHints, PickResult, Picker, Scratch, Slot};
-use lb_core::{ResolverUpdate, Snapshot};
+use lb_core::{Address, Choice, Endpoint, EndpointStats, LoadReports, Machine, PickArgs, PickHints};
+use lb_core::{ResolverUpdate, Scratch, Slot, Snapshot};
 
 use crate::call::{CallId, Placed};
 use crate::dice::{Dice, Purpose};
@@ -19,7 +19,7 @@ pub(crate) struct Client {
     effects: Vec<Effect>,
     scratch: Scratch,
     headers: HeaderMap,
-    picker: Option<Arc<dyn Picker>>,
+    snapshot: Option<Arc<Snapshot>>,
     pub(crate) wanted: LoadReports,
     /// By slot index.
     known: Vec<Option<Known>>,
@@ -70,7 +70,7 @@ impl Client {
             effects: Vec::new(),
             scratch: Scratch::new(dice.bits()),
             headers: HeaderMap::new(),
-            picker: None,
+            snapshot: None,
             wanted: LoadReports::default(),
             known: Vec::new(),
             inbox: VecDeque::new(),
@@ -138,8 +138,8 @@ impl Client {
         }
     }
 
-    fn publish(&mut self, snapshot: &Snapshot) {
-        self.picker = snapshot.picker(None).cloned();
+    fn publish(&mut self, snapshot: &Arc<Snapshot>) {
+        self.snapshot = Some(Arc::clone(snapshot));
         self.wanted = snapshot.load_reports;
         for row in &snapshot.rows {
             let view = &row.view;
@@ -164,25 +164,26 @@ impl Client {
 
     /// Chooses for one call.
     pub(crate) fn pick(&mut self, now: Instant, hints: &PickHints) -> Picked {
-        let Some(picker) = &self.picker else { return Picked::Wait };
+        let Some(snapshot) = self.snapshot.clone() else { return Picked::Wait };
         let mut args = PickArgs::new(now, "/lab.Lab/Call", &self.headers, hints, &mut self.scratch);
-        let result = picker.pick(&mut args);
+        let choice = snapshot.choose(&mut args);
         let (token, probe) = (args.token, args.probe);
-        match result {
-            PickResult::Pick(slot) => match self.find(slot) {
+        match choice {
+            Choice::Pick { slot, feedback, permit } => match self.find(slot) {
                 Some(known) => {
-                    let placed = Placed { slot, token, stats: Arc::clone(&known.stats), feedback: picker.feedback().cloned() };
+                    let (stats, feedback) = (Arc::clone(&known.stats), feedback.cloned());
+                    let placed = Placed { slot, token, stats, feedback, permit };
                     let probe = probe.and_then(|slot| self.find(slot)).map(|known| (known.slot, known.server));
                     Picked::Send { server: known.server, placed, probe }
                 }
                 None => Picked::Wait,
             },
-            PickResult::Connect(slot) => {
+            Choice::Connect(slot) => {
                 self.tell(now, Event::ConnectRequested(slot));
                 Picked::Wait
             }
-            PickResult::Queue => Picked::Wait,
-            PickResult::Fail(_) | PickResult::Drop(_) => Picked::Fail,
+            Choice::Queue => Picked::Wait,
+            _ => Picked::Fail,
         }
     }
 
@@ -206,7 +207,7 @@ impl Client {
     /// The counters of an endpoint, and who else wants to hear of it.
     pub(crate) fn listeners(&self, slot: Slot) -> Option<(&EndpointStats, Option<&Arc<dyn lb_core::Feedback>>)> {
         let known = self.find(slot)?;
-        Some((&known.stats, self.picker.as_ref().and_then(|picker| picker.feedback())))
+        Some((&known.stats, self.snapshot.as_ref().and_then(|snapshot| snapshot.picker(None)?.feedback())))
     }
 }
 

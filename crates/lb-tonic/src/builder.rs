@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::Authority;
+use lb_core::gate::{GateSignal, Gatekeeper};
 use lb_core::machine::{Command, MachineConfig};
 use lb_core::stages::{FailoverConfig, OutlierConfig};
 use lb_core::{
@@ -58,6 +59,7 @@ pub struct LbChannelBuilder {
     outliers: OutlierConfig,
     failover: FailoverConfig,
     stages: Vec<Box<dyn Stage>>,
+    gatekeepers: Vec<Arc<dyn Gatekeeper>>,
     transport: TransportConfig,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<lb_transport::ClientTls>,
@@ -88,6 +90,7 @@ impl LbChannelBuilder {
             outliers: OutlierConfig::default(),
             failover: FailoverConfig::default(),
             stages: Vec::new(),
+            gatekeepers: Vec::new(),
             transport: TransportConfig::new(),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
@@ -148,6 +151,13 @@ impl LbChannelBuilder {
     /// A stage that edits the view after the built-in ones.
     pub fn stage(mut self, stage: impl Stage) -> Self {
         self.stages.push(Box::new(stage));
+        self
+    }
+
+    /// Gates of your own, one for each endpoint, that admit attempts or refuse them; several are asked in the order they are given here.
+    /// See [`lb_core::gate`]. Keep a clone to read the state of what it made.
+    pub fn gatekeeper(mut self, keeper: Arc<dyn Gatekeeper>) -> Self {
+        self.gatekeepers.push(keeper);
         self
     }
 
@@ -285,9 +295,9 @@ impl LbChannelBuilder {
         let sessions = self.prepare_sessions()?;
         let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
         let backoff = self.backoff;
-        let (machine, policies) = self.make_machine(seed)?;
-
         let shared = Shared::new(ChannelSnapshot::initial());
+        let (machine, policies) = self.make_machine(seed, shared.gate_signal())?;
+
         let handle = Handle::new(Arc::clone(&shared), calls, policies, sessions, seed);
         let readers = Readers::new(Arc::clone(&shared), backoff, runtime.clone(), seed);
         let connections = Connections::new(settings, readers);
@@ -322,7 +332,7 @@ impl LbChannelBuilder {
         Ok(Arc::new(Direct(connector)))
     }
 
-    fn make_machine(self, seed: u64) -> Result<(Machine, PolicyRegistry), BuildError> {
+    fn make_machine(self, seed: u64, signal: GateSignal) -> Result<(Machine, PolicyRegistry), BuildError> {
         let mut config = MachineConfig::new(seed);
         config.backoff = match self.connect_timeout {
             Some(timeout) => self.backoff.with_min_connect_timeout(timeout)?,
@@ -333,6 +343,7 @@ impl LbChannelBuilder {
         self.failover.check()?;
         config.failover = self.failover;
         config.stages = self.stages;
+        (config.gatekeepers, config.gate_signal) = (self.gatekeepers, signal);
         let mut machine = Machine::new(config, self.policy.build(&self.policies)?);
         for policy in self.further {
             machine.command(Command::AddPolicy(policy.build(&self.policies)?));

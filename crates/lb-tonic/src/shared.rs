@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use lb_core::gate::{GateListener, GateSignal};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::{LbEvent, PolicyRegistry, Scratch, Slot};
 use serde_json::json;
@@ -57,6 +58,11 @@ impl Shared {
         self.generation.send_replace(generation);
     }
 
+    /// How the gates of this channel wake it.
+    pub(crate) fn gate_signal(self: &Arc<Self>) -> GateSignal {
+        GateSignal::new(Arc::new(Signals(Arc::downgrade(self))))
+    }
+
     /// Follows the generations from now on.
     pub(crate) fn generations(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
@@ -72,6 +78,22 @@ impl Shared {
     /// Calls that wait for an endpoint now, and how many ever did.
     pub(crate) fn seeks(&self) -> (usize, u64) {
         (self.waiting.load(Ordering::Relaxed), self.sought.load(Ordering::Relaxed))
+    }
+}
+
+/// Hears the gates of a channel. Must not keep it: the channel's snapshot keeps the gates.
+#[derive(Debug)]
+struct Signals(Weak<Shared>);
+
+impl GateListener for Signals {
+    fn changed(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.inbox.rebuild();
+        }
+    }
+
+    fn opened(&self) {
+        self.changed();
     }
 }
 
@@ -98,6 +120,7 @@ pub(crate) struct Wishes {
     pub(crate) connect: BTreeSet<Slot>,
     pub(crate) commands: Vec<Command>,
     pub(crate) check_health: bool,
+    pub(crate) rebuild: bool,
     pub(crate) moved: Moved,
     pub(crate) close: bool,
 }
@@ -119,6 +142,11 @@ impl Inbox {
 
     pub(crate) fn check_health(&self) {
         self.change(|wishes| wishes.check_health = true);
+    }
+
+    /// Stages and policies shall look again.
+    pub(crate) fn rebuild(&self) {
+        self.change(|wishes| wishes.rebuild = true);
     }
 
     /// A session has moved; told by the driver, so that observers hear everything in order and on one task.
@@ -157,6 +185,7 @@ impl Wishes {
     fn is_empty(&self) -> bool {
         !self.exit_idle
             && !self.check_health
+            && !self.rebuild
             && !self.close
             && self.connect.is_empty()
             && self.commands.is_empty()

@@ -96,6 +96,8 @@ pub enum Command {
     ForceGroup(Option<u32>),
     /// End every current wait between connection attempts, as if none had failed.
     ResetBackoff,
+    /// Ask stages and policies again, because something changed that they look at.
+    Rebuild,
 }
 
 /// A policy and the name calls ask for it by.

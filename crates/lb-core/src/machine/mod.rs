@@ -35,6 +35,7 @@ use crate::backoff::BackoffConfig;
 use crate::endpoint::EndpointKey;
 use crate::entropy::Entropy;
 use crate::event::LbEvent;
+use crate::gate::{GateSignal, Gatekeeper};
 use crate::health::ServingStatus;
 use crate::policy::Stage;
 use crate::resolver::{ResolveError, ResolverUpdate};
@@ -43,7 +44,7 @@ use crate::stages::{FailoverConfig, OutlierConfig};
 
 use balancer::{Balancer, StageConfigs};
 use publish::Published;
-use subchannel::Subchannel;
+use subchannel::{Outfit, Subchannel};
 use table::Table;
 
 /// The most endpoints one target may have; what a resolver lists beyond it is ignored and told as an event. Bounds what a hostile
@@ -65,12 +66,16 @@ pub struct MachineConfig {
     pub failover: FailoverConfig,
     /// Custom stages, run after the built-in ones.
     pub stages: Vec<Box<dyn Stage>>,
+    /// What admits attempts to endpoints, asked in this order; see [`gate`](crate::gate).
+    pub gatekeepers: Vec<Arc<dyn Gatekeeper>>,
+    /// Who hears when gates change.
+    pub gate_signal: GateSignal,
     /// Where randomness starts; give every channel another one.
     pub seed: u64,
 }
 
 impl MachineConfig {
-    /// gRPC's backoff, no health check, no custom stages.
+    /// gRPC's backoff, no health check, no custom stages, no gates.
     pub fn new(seed: u64) -> Self {
         Self {
             backoff: BackoffConfig::default(),
@@ -78,6 +83,8 @@ impl MachineConfig {
             outlier_detection: OutlierConfig::default(),
             failover: FailoverConfig::default(),
             stages: Vec::new(),
+            gatekeepers: Vec::new(),
+            gate_signal: GateSignal::default(),
             seed,
         }
     }
@@ -86,7 +93,7 @@ impl MachineConfig {
 /// The decisions of one channel. See the module's essay.
 #[derive(Debug)]
 pub struct Machine {
-    backoff: BackoffConfig,
+    outfit: Outfit,
     watch_health: bool,
     entropy: Entropy,
     phase: Phase,
@@ -125,7 +132,7 @@ impl Machine {
     pub fn new(config: MachineConfig, policy: NamedPolicy) -> Self {
         let stages = StageConfigs { outliers: config.outlier_detection, failover: config.failover, custom: config.stages };
         Self {
-            backoff: config.backoff,
+            outfit: Outfit { backoff: config.backoff, gatekeepers: config.gatekeepers, gate_signal: config.gate_signal },
             watch_health: config.watch_health,
             entropy: Entropy::from_seed(config.seed),
             phase: Phase::Idle,
@@ -214,7 +221,7 @@ impl Machine {
             let message = format!("the resolver lists {listed} endpoints, the first {MAX_ENDPOINTS} are used");
             self.events.push(LbEvent::ResolverFailed(message.into()));
         }
-        let difference = self.table.apply(update.endpoints, &self.backoff);
+        let difference = self.table.apply(update.endpoints, &self.outfit);
         // An answer without endpoints may be a registry's moment of confusion: look again (spec/01 §4).
         self.re_resolve |= self.table.len() == 0;
         self.dirty |= recovered && self.table.len() == 0;
@@ -273,7 +280,7 @@ impl Machine {
 
     fn closed(&mut self, slot: Slot, attempt: AttemptId) {
         if let Some(subchannel) = self.table.current_mut(slot, attempt) {
-            subchannel.closed(self.backoff.nominal(0));
+            subchannel.closed(self.outfit.backoff.nominal(0));
             self.dirty = true;
             self.re_resolve = true;
         }
@@ -292,6 +299,7 @@ impl Machine {
             Command::AddPolicy(policy) => self.balancer.keep(policy),
             Command::ForceGroup(priority) => self.balancer.priority.force(priority),
             Command::Drain(endpoint, drained) => return self.drain(endpoint, drained),
+            Command::Rebuild => {}
             Command::ResetBackoff => return self.table.iter_mut().for_each(Subchannel::reset_backoff),
         }
         self.dirty = true;

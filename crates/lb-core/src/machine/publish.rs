@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::connectivity::ConnectivityState;
 use crate::event::LbEvent;
+use crate::gate::posts;
 use crate::slot::Slot;
 use crate::snapshot::{Row, Snapshot};
 use crate::wishes::Derived;
@@ -32,6 +33,7 @@ impl Machine {
             generation: self.published.generation,
             state: outcome.state,
             pickers: outcome.pickers,
+            posts: posts(&outcome.rows),
             rows: outcome.rows,
             load_reports: outcome.plan.load_reports,
             failover: outcome.failover,

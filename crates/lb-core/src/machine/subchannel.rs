@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::Endpoint;
+use crate::gate::{self, GateSignal, Gatekeeper, Gates};
 use crate::health::ServingStatus;
 use crate::policy::SubchannelView;
 use crate::slot::Slot;
@@ -18,11 +19,20 @@ use crate::stats::EndpointStats;
 
 use super::event::AttemptId;
 
+/// What every subchannel of a channel is made with.
+#[derive(Debug)]
+pub(super) struct Outfit {
+    pub(super) backoff: BackoffConfig,
+    pub(super) gatekeepers: Vec<Arc<dyn Gatekeeper>>,
+    pub(super) gate_signal: GateSignal,
+}
+
 #[derive(Debug)]
 pub(super) struct Subchannel {
     pub(super) slot: Slot,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) stats: Arc<EndpointStats>,
+    gates: Option<Arc<Gates>>,
     /// Whether some policy wants it connected.
     pub(super) wanted: bool,
     link: Link,
@@ -57,9 +67,10 @@ pub(super) struct AttemptPlan {
 }
 
 impl Subchannel {
-    pub(super) fn new(slot: Slot, endpoint: Arc<Endpoint>, config: &BackoffConfig) -> Self {
-        let addresses = endpoint.addresses().iter().map(|address| AddressState::new(address, config)).collect();
-        Self { slot, endpoint, stats: Arc::default(), wanted: false, link: Link::None, failure: None, addresses, not_before: None }
+    pub(super) fn new(slot: Slot, endpoint: Arc<Endpoint>, outfit: &Outfit) -> Self {
+        let addresses = endpoint.addresses().iter().map(|address| AddressState::new(address, &outfit.backoff)).collect();
+        let (stats, gates) = (Arc::default(), gate::gates(&outfit.gatekeepers, &endpoint, &outfit.gate_signal));
+        Self { slot, endpoint, stats, gates, wanted: false, link: Link::None, failure: None, addresses, not_before: None }
     }
 
     /// Takes over another order of addresses and other attributes; backoff stays with each address.
@@ -100,6 +111,7 @@ impl Subchannel {
         let mut view = SubchannelView::new(self.slot, Arc::clone(&self.endpoint), self.state(), Arc::clone(&self.stats));
         view.error = self.error().cloned();
         view.connected = matches!(self.link, Link::Connection { .. });
+        view.gates = self.gates.clone();
         view
     }
 

@@ -7,12 +7,11 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use crate::backoff::BackoffConfig;
 use crate::endpoint::{Endpoint, EndpointKey};
 use crate::slot::Slot;
 
 use super::event::AttemptId;
-use super::subchannel::Subchannel;
+use super::subchannel::{Outfit, Subchannel};
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -51,7 +50,7 @@ impl Difference {
 impl Table {
     /// Makes the table hold exactly `endpoints`; of several with one key the first counts. Costs one comparison for each endpoint
     /// that stands where it stood, and a search for each other.
-    pub(super) fn apply(&mut self, endpoints: Vec<Endpoint>, config: &BackoffConfig) -> Difference {
+    pub(super) fn apply(&mut self, endpoints: Vec<Endpoint>, outfit: &Outfit) -> Difference {
         let mut difference = Difference::default();
         self.epoch += 1;
         let old = mem::take(&mut self.order);
@@ -66,9 +65,9 @@ impl Table {
                 }
                 Some(index) => {
                     difference.removed.extend(self.remove(index));
-                    order.push(self.insert(endpoint, config, &mut difference));
+                    order.push(self.insert(endpoint, outfit, &mut difference));
                 }
-                None => order.push(self.insert(endpoint, config, &mut difference)),
+                None => order.push(self.insert(endpoint, outfit, &mut difference)),
             }
         }
         for index in old.iter().copied() {
@@ -140,7 +139,7 @@ impl Table {
         }
     }
 
-    fn insert(&mut self, endpoint: Endpoint, config: &BackoffConfig, difference: &mut Difference) -> usize {
+    fn insert(&mut self, endpoint: Endpoint, outfit: &Outfit, difference: &mut Difference) -> usize {
         difference.added.push(endpoint.key().clone());
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place::default());
@@ -150,7 +149,7 @@ impl Table {
         let place = &mut self.places[index];
         place.epoch = self.epoch;
         let slot = Slot::new(u32::try_from(index).expect("an update is cut to far fewer endpoints than 2^32"), place.generation);
-        place.subchannel = Some(Subchannel::new(slot, Arc::new(endpoint), config));
+        place.subchannel = Some(Subchannel::new(slot, Arc::new(endpoint), outfit));
         index
     }
 

@@ -56,6 +56,7 @@ pub use record::{EndpointRecord, HealthReport, Selection, SelectorStats, Stamped
 use crate::endpoint::EndpointKey;
 use crate::event::LbEvent;
 use crate::feedback::{Done, Feedback};
+use crate::gate::Permit;
 use crate::hints::PickHints;
 use crate::machine::{Command, Event, Machine, MachineConfig, NamedPolicy};
 use crate::pick::PickArgs;
@@ -102,14 +103,21 @@ pub struct Selector {
 #[derive(Debug)]
 struct Ticket {
     key: EndpointKey,
-    slot: Slot,
+    placed: Placed,
     stats: Arc<EndpointStats>,
     at: Instant,
-    token: u64,
     extra: u32,
-    feedback: Option<Arc<dyn Feedback>>,
     /// Which count of connections it is part of.
     epoch: u64,
+}
+
+/// What a snapshot answered.
+#[derive(Debug)]
+struct Placed {
+    slot: Slot,
+    token: u64,
+    feedback: Option<Arc<dyn Feedback>>,
+    permit: Option<Permit>,
 }
 
 impl Selector {
@@ -168,7 +176,7 @@ impl Selector {
     /// It was reported before, or was given up for newer ones.
     pub fn report(&mut self, now: Instant, ticket: u64, outcome: Outcome, duration: Option<Duration>) -> Result<(), SelectorError> {
         let ticket = self.tickets.remove(&ticket).ok_or(SelectorError::UnknownTicket(ticket))?;
-        self.finish(now, &ticket, outcome, duration);
+        self.finish(now, ticket, outcome, duration);
         Ok(())
     }
 
@@ -232,9 +240,9 @@ impl Selector {
             let snapshot = Arc::clone(&self.snapshot);
             let mut args = PickArgs::new(now, "", &headers, hints, &mut self.scratch);
             match snapshot.choose(&mut args) {
-                Choice::Pick { slot, feedback } => {
-                    let (token, feedback) = (args.token, feedback.cloned());
-                    return self.open(now, hints, slot, token, feedback);
+                Choice::Pick { slot, feedback, permit } => {
+                    let placed = Placed { slot, token: args.token, feedback: feedback.cloned(), permit };
+                    return self.open(now, hints, placed);
                 }
                 Choice::Connect(slot) => self.tell(now, Event::ConnectRequested(slot)),
                 Choice::UnknownPolicy => self.add_policy(now, hints)?,
@@ -246,14 +254,8 @@ impl Selector {
         Err(SelectorError::NoEndpoint("there is none that is ready".into()))
     }
 
-    fn open(
-        &mut self,
-        now: Instant,
-        hints: &PickHints,
-        slot: Slot,
-        token: u64,
-        feedback: Option<Arc<dyn Feedback>>,
-    ) -> Result<Selection, SelectorError> {
+    fn open(&mut self, now: Instant, hints: &PickHints, placed: Placed) -> Result<Selection, SelectorError> {
+        let slot = placed.slot;
         let row = self.snapshot.rows.iter().find(|row| row.view.slot == slot);
         let row = row.ok_or_else(|| SelectorError::NoEndpoint("the policy selects an endpoint that is gone".into()))?;
         let (endpoint, stats) = (Arc::clone(&row.view.endpoint), Arc::clone(&row.view.stats));
@@ -263,19 +265,20 @@ impl Selector {
         while self.tickets.len() >= MAX_TICKETS
             && let Some((_, oldest)) = self.tickets.pop_first()
         {
-            self.finish(now, &oldest, Outcome::Cancelled, None);
+            self.finish(now, oldest, Outcome::Cancelled, None);
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let epoch = self.hands.epoch(&key);
-        self.tickets.insert(ticket, Ticket { key: key.clone(), slot, stats, at: now, token, extra, feedback, epoch });
+        self.tickets.insert(ticket, Ticket { key: key.clone(), placed, stats, at: now, extra, epoch });
         let addresses = endpoint.addresses().iter().map(ToString::to_string).collect();
         Ok(Selection { ticket, key, addresses, attributes: endpoint.attributes.clone() })
     }
 
-    fn finish(&self, now: Instant, ticket: &Ticket, outcome: Outcome, duration: Option<Duration>) {
+    fn finish(&self, now: Instant, ticket: Ticket, outcome: Outcome, duration: Option<Duration>) {
         let latency = duration.unwrap_or_else(|| now.saturating_duration_since(ticket.at));
-        let done = Done::new(ticket.slot, now, latency, outcome).with_token(ticket.token);
+        let placed = ticket.placed;
+        let done = Done::new(placed.slot, now, latency, outcome).with_token(placed.token);
         if self.hands.epoch(&ticket.key) == ticket.epoch {
             ticket.stats.let_go(ticket.extra);
         } else {
@@ -283,8 +286,11 @@ impl Selector {
             ticket.stats.begin();
         }
         ticket.stats.finish(&done);
-        if let Some(feedback) = &ticket.feedback {
+        if let Some(feedback) = &placed.feedback {
             feedback.finished(&done);
+        }
+        if let Some(permit) = placed.permit {
+            permit.leave(&done);
         }
     }
 

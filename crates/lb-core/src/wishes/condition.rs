@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::attributes::Locality;
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::{Endpoint, EndpointKey};
+use crate::gate::{Entry, Refusal};
 use crate::hints::PickHints;
+use crate::pick::PickArgs;
 use crate::snapshot::Row;
 use crate::stats::EndpointStats;
 
@@ -97,9 +99,14 @@ impl Limits {
     }
 }
 
-/// The first condition of any kind that the endpoint does not meet now.
+/// The first condition of any kind that the endpoint does not meet now, but for its gates.
 pub(super) fn misfit_now(hints: &PickHints, row: &Row) -> Option<Misfit> {
     let not_ready = || Some(row.view.state).filter(|state| *state != ConnectivityState::Ready).map(Misfit::NotReady);
     let busy = || Limits::of(hints).misfit(&row.view.stats, row.view.endpoint.attributes.capacity);
     misfit(hints, row).or_else(not_ready).or_else(busy)
+}
+
+/// What its gates would say to the call now.
+pub(super) fn refusal(args: &PickArgs<'_>, row: &Row) -> Option<Refusal> {
+    row.view.gates.as_ref().and_then(|gates| gates.refusal(&Entry::new(args, &row.view.endpoint)))
 }

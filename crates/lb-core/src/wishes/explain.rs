@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::gate::Refusal;
 use crate::hints::PickHints;
 use crate::pick::{PickArgs, Score};
 use crate::scratch::Scratch;
 use crate::snapshot::{Row, Snapshot};
 
-use super::condition::misfit_now;
+use super::condition::{misfit_now, refusal};
 use super::derived::{Place, Wanted};
 use super::nearest::parts;
 use super::unfit::Misfit;
@@ -37,7 +38,10 @@ impl Snapshot {
     /// `None` if there is no policy of the name the call asks for. Linear in the endpoints.
     pub fn explain(&self, args: &mut PickArgs<'_>) -> Option<Vec<Explained>> {
         let (policy, picker) = self.named(args.hints.policy.as_deref())?;
-        let mut misfits: Vec<Option<Misfit>> = self.rows.iter().map(|row| misfit_now(args.hints, row)).collect();
+        let mut refusals: Vec<Option<Refusal>> = self.rows.iter().map(|row| refusal(args, row)).collect();
+        let hard = |refusal: &mut Option<Refusal>| refusal.take_if(|refusal| !refusal.soft).map(|refusal| refusal.reason);
+        let misfit = |(row, refusal): (&Row, _)| misfit_now(args.hints, row).or_else(|| hard(refusal));
+        let mut misfits: Vec<Option<Misfit>> = self.rows.iter().zip(&mut refusals).map(misfit).collect();
         let hints = args.hints;
         let place = self.first_place(hints, args.now, args.scratch, &misfits);
         for (row, misfit) in self.rows.iter().zip(&mut misfits).filter(|(_, misfit)| misfit.is_none()) {
@@ -47,7 +51,7 @@ impl Snapshot {
         let mut scores =
             entry.map_or(Some(picker), |entry| entry.picker.as_ref()).map(|picker| picker.explain(args)).unwrap_or_default();
         scores.sort_unstable_by_key(|score| score.slot);
-        let explained = |(row, misfit): (&Row, Option<Misfit>)| {
+        let explained = |((row, misfit), refusal): ((&Row, Option<Misfit>), Option<Refusal>)| {
             let endpoint = &row.view.endpoint;
             let score = scores.binary_search_by_key(&row.view.slot, |score| score.slot).ok().map(|found| &scores[found]);
             Explained {
@@ -55,11 +59,11 @@ impl Snapshot {
                 id: endpoint.attributes.id.as_deref().map(str::to_owned),
                 total: score.filter(|_| misfit.is_none()).map_or(0.0, |score| score.total),
                 parts: score.map_or_else(Vec::new, |score| score.parts.clone()),
-                reason: describe(row, score, misfit.as_ref()),
+                reason: describe(row, score, misfit.as_ref(), refusal.as_ref()),
                 excluded: misfit,
             }
         };
-        Some(self.rows.iter().zip(misfits).map(explained).collect())
+        Some(self.rows.iter().zip(misfits).zip(refusals).map(explained).collect())
     }
 
     /// The first group that has an endpoint for the call.
@@ -86,7 +90,15 @@ impl Snapshot {
     }
 }
 
-fn describe(row: &Row, score: Option<&Score>, misfit: Option<&Misfit>) -> String {
+fn describe(row: &Row, score: Option<&Score>, misfit: Option<&Misfit>, refusal: Option<&Refusal>) -> String {
+    let mut reason = describe_fit(row, score, misfit);
+    if let (None, Some(refusal)) = (misfit, refusal) {
+        reason = format!("{reason}; {}", refusal.reason);
+    }
+    reason
+}
+
+fn describe_fit(row: &Row, score: Option<&Score>, misfit: Option<&Misfit>) -> String {
     match (misfit, score, &row.view.error) {
         (None, Some(score), _) => score.reason.clone(),
         (None, None, _) => "the policy does not use it".into(),

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::feedback::Feedback;
+use crate::gate::{Entry, Permit, Refusal};
 use crate::pick::{PickArgs, PickError, PickResult, Picker};
 use crate::slot::Slot;
 use crate::snapshot::Snapshot;
 
-use super::condition::{Limits, misfit, misfit_now};
+use super::condition::{Limits, misfit, misfit_now, refusal};
 use super::derived::{Gauge, Place, Wanted};
 use super::nearest::parts;
 use super::unfit::Unfit;
@@ -29,6 +30,8 @@ pub enum Choice<'s> {
         /// Who wants to hear how it ends, with the token left in the arguments. `None` also where the policy did not choose: a pinned
         /// call, and one that only an endpoint could take that the policy did not draw.
         feedback: Option<&'s Arc<dyn Feedback>>,
+        /// The leave of its [gates](crate::gate), to be given back when the attempt has ended; `None` if it has none.
+        permit: Option<Permit>,
     },
     /// Connect that subchannel first; wait for the next generation.
     Connect(Slot),
@@ -48,27 +51,51 @@ pub enum Choice<'s> {
 impl Snapshot {
     /// Chooses an endpoint for a call, with all its wishes.
     ///
-    /// A call without conditions and preferences gets what its policy's picker says. For any other see [`wishes`](crate::wishes).
+    /// A call without conditions and preferences gets what its policy's picker says, if no endpoint has [gates](crate::gate). For any
+    /// other see [`wishes`](crate::wishes).
     /// Allocates nothing, save to build what a later call with the same constraint will find, and for the error if nothing fits.
     #[inline]
     pub fn choose<'s>(&'s self, args: &mut PickArgs<'_>) -> Choice<'s> {
         let Some((policy, picker)) = self.named(args.hints.policy.as_deref()) else { return Choice::UnknownPolicy };
         // Without endpoints the picker knows whether that is an answer or the beginning.
-        if !args.hints.constrains() || self.rows.is_empty() {
+        if (!args.hints.constrains() && self.posts.is_empty()) || self.rows.is_empty() {
             return ask(picker, args);
         }
         Search { snapshot: self, policy, picker, limits: Limits::of(args.hints) }.run(args)
     }
 
-    /// How many endpoints each condition of these hints removes now.
-    pub fn unfit(&self, hints: &crate::hints::PickHints) -> Unfit {
-        Unfit::count(self.rows.iter().map(|row| misfit_now(hints, row)))
+    /// How many endpoints each condition of a call, and each reason of a gate, removes now.
+    pub fn unfit(&self, args: &PickArgs<'_>) -> Unfit {
+        let end = |refusal: &Refusal| refusal.until.map(|until| until.saturating_duration_since(args.now));
+        let reason = |row| match misfit_now(args.hints, row) {
+            Some(misfit) => (Some(misfit), None),
+            None => refusal(args, row).map_or((None, None), |refusal| (Some(refusal.reason.clone()), end(&refusal))),
+        };
+        Unfit::count(self.rows.iter().map(reason))
+    }
+
+    /// Asks the gates of one endpoint, for a call that goes there without a policy's choice: a session's, say. A soft refusal does not
+    /// count, because nobody else can take the call. Answers `None` if it has none.
+    ///
+    /// # Errors
+    /// A gate refuses.
+    pub fn enter(&self, slot: Slot, args: &mut PickArgs<'_>) -> Result<Option<Permit>, Refusal> {
+        self.pass(slot, args, true)
+    }
+
+    #[inline]
+    fn pass(&self, slot: Slot, args: &mut PickArgs<'_>, must: bool) -> Result<Option<Permit>, Refusal> {
+        let post = self.posts.get(slot.index()).and_then(Option::as_ref).filter(|post| post.slot == slot);
+        let Some(post) = post else { return Ok(None) };
+        let entropy = args.scratch.random();
+        let entry = Entry::new(args, &self.rows[post.row as usize].view.endpoint);
+        post.gates.enter(&entry.with_entropy(entropy).with_must(must)).map(Some)
     }
 }
 
 fn ask<'s>(picker: &'s Arc<dyn Picker>, args: &mut PickArgs<'_>) -> Choice<'s> {
     match picker.pick(args) {
-        PickResult::Pick(slot) => Choice::Pick { slot, feedback: picker.feedback() },
+        PickResult::Pick(slot) => Choice::Pick { slot, feedback: picker.feedback(), permit: None },
         PickResult::Connect(slot) => Choice::Connect(slot),
         PickResult::Queue => Choice::Queue,
         PickResult::Fail(error) => Choice::Fail(error),
@@ -107,15 +134,17 @@ impl<'s> Search<'s> {
         {
             return choice;
         }
-        self.group(args, Place::Anywhere, false).unwrap_or_else(|| Choice::Unfit(Box::new(self.snapshot.unfit(hints))))
+        self.group(args, Place::Anywhere, false).unwrap_or_else(|| Choice::Unfit(Box::new(self.snapshot.unfit(args))))
     }
 
     /// The only endpoint of the pinned name, if it is READY: no policy is needed to choose among one.
-    fn pinned(&self, args: &PickArgs<'_>) -> Option<Choice<'s>> {
+    fn pinned(&self, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
         let (rows, derived) = (&self.snapshot.rows, &self.snapshot.derived);
         let mut found = derived.names(rows).find(rows, args.hints.pin.as_ref()?);
         let row = found.next().filter(|_| found.next().is_none())?;
-        misfit_now(args.hints, row).is_none().then_some(Choice::Pick { slot: row.view.slot, feedback: None })
+        let slot = row.view.slot;
+        let permit = if misfit_now(args.hints, row).is_none() { self.snapshot.enter(slot, args).ok()? } else { return None };
+        Some(Choice::Pick { slot, feedback: None, permit })
     }
 
     /// Those preferred by name, then those in the preferred locality, then those of the nearest ones.
@@ -149,14 +178,19 @@ impl<'s> Search<'s> {
                 None => Group { unchecked: Some(place), ..everybody },
             }
         };
-        let choice =
-            if self.limits.any() || group.unchecked.is_some() { self.draw(&group, args)? } else { ask(group.picker, args) };
+        let choice = if self.looks(&group) { self.draw(&group, args)? } else { ask(group.picker, args) };
         match &choice {
             // A preference is not worth an endpoint that has failed this call already, nor waiting.
             Choice::Pick { slot, .. } if preferred && args.was_tried(*slot) => None,
             Choice::Queue | Choice::Fail(_) if preferred => None,
             _ => Some(choice),
         }
+    }
+
+    /// Whether what the policy draws has to be looked at.
+    #[inline]
+    fn looks(&self, group: &Group<'s, '_>) -> bool {
+        self.limits.any() || group.unchecked.is_some() || !self.snapshot.posts.is_empty()
     }
 
     /// Lets the policy draw a few times until an endpoint will do, and then looks at every one.
@@ -166,35 +200,69 @@ impl<'s> Search<'s> {
             let mut again = PickArgs::new(args.now, args.method, args.headers, args.hints, args.scratch).with_tried(&tried);
             let choice = ask(group.picker, &mut again);
             let (token, probe, connect) = (again.token, again.probe, again.connect);
-            match choice {
-                Choice::Pick { slot, .. } if !self.will_do(group, slot, args) => tried.push(slot),
-                choice => {
-                    (args.token, args.probe, args.connect) = (token, probe, connect);
-                    return Some(choice);
-                }
-            }
+            let choice = match choice {
+                Choice::Pick { slot, feedback, .. } => match self.admit(group, slot, args) {
+                    Some(permit) => Choice::Pick { slot, feedback, permit },
+                    None => {
+                        tried.push(slot);
+                        continue;
+                    }
+                },
+                choice => choice,
+            };
+            (args.token, args.probe, args.connect) = (token, probe, connect);
+            return Some(choice);
         }
         self.look(group, args)
     }
 
-    /// Looks at every READY endpoint of the group, from anywhere on; one that was tried before will do if it must.
+    /// The permit of an endpoint the policy drew; `None` if it will not do.
+    #[inline]
+    fn admit(&self, group: &Group<'s, '_>, slot: Slot, args: &mut PickArgs<'_>) -> Option<Option<Permit>> {
+        let looked_at = self.limits.any() || group.unchecked.is_some();
+        if looked_at && !self.will_do(group, slot, args) {
+            return None;
+        }
+        self.snapshot.pass(slot, args, false).ok()
+    }
+
+    /// Looks at every READY endpoint of the group, from anywhere on. What was tried before will do if it must, and so will what only a
+    /// soft gate refuses; but for neither is a preference worth it.
     #[cold]
     fn look(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
+        let mut again = false;
+        loop {
+            let soft = match self.look_once(group, args, (again, false)) {
+                Ok(choice) => return Some(choice),
+                Err(soft) => soft && !group.preferred,
+            };
+            if soft && let Ok(choice) = self.look_once(group, args, (again, true)) {
+                return Some(choice);
+            }
+            if again || group.preferred || args.tried.is_empty() {
+                return None;
+            }
+            again = true;
+        }
+    }
+
+    /// One look at those that were tried before, or at those that were not; `Err` says whether a soft gate has refused.
+    fn look_once(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>, (again, must): (bool, bool)) -> Result<Choice<'s>, bool> {
         let gauges = self.snapshot.derived.gauges(&self.snapshot.rows);
         let count = group.members.map_or(gauges.len(), <[u32]>::len);
         let start = args.scratch.below(count as u32) as usize;
-        let mut tried = None;
+        let mut soft = false;
         for turn in 0..count {
             let position = (start + turn) % count;
             let index = group.members.map_or(position, |members| members[position] as usize);
-            let fits = |gauge: &&Gauge| self.gauge_will_do(group, gauge, args);
+            let fits = |gauge: &&Gauge| args.was_tried(gauge.slot) == again && self.gauge_will_do(group, gauge, args);
             let Some(gauge) = gauges[index].as_ref().filter(fits) else { continue };
-            if !args.was_tried(gauge.slot) {
-                return Some(Choice::Pick { slot: gauge.slot, feedback: None });
+            match self.snapshot.pass(gauge.slot, args, must) {
+                Ok(permit) => return Ok(Choice::Pick { slot: gauge.slot, feedback: None, permit }),
+                Err(refusal) => soft |= refusal.soft,
             }
-            tried.get_or_insert(gauge.slot);
         }
-        tried.filter(|_| !group.preferred).map(|slot| Choice::Pick { slot, feedback: None })
+        Err(soft)
     }
 
     #[inline]

@@ -199,6 +199,9 @@ impl Sim<'_> {
                 if let Some(feedback) = &placed.feedback {
                     feedback.finished(&done);
                 }
+                if let Some(permit) = placed.permit {
+                    permit.leave(&done);
+                }
             }
         }
         if self.measures(call.begun) {

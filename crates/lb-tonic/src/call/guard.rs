@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
+use lb_core::gate::Permit;
 use lb_core::{Done, Feedback, LoadReport, Outcome, Slot};
 use tokio::time::Instant;
 
@@ -26,6 +27,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) reads_load: bool,
     /// What the call takes of the endpoint's capacity beyond one.
     pub(crate) extra: u32,
+    /// The leave of the endpoint's gates, if it has any.
+    pub(crate) permit: Option<Permit>,
 }
 
 /// One attempt at one endpoint. Moves from the call's future into the response's body, so that dropping either ends it.
@@ -42,16 +45,17 @@ pub(crate) struct Guard {
     reads_load: bool,
     load: Option<Box<LoadReport>>,
     extra: u32,
+    permit: Option<Permit>,
 }
 
 impl Guard {
     #[inline]
     pub(crate) fn new(placement: Placement<'_>) -> Self {
-        let Placement { connected, at, token, feedback, connect: _, tie, reads_load, extra } = placement;
+        let Placement { connected, at, token, feedback, connect: _, tie, reads_load, extra, permit } = placement;
         connected.stats.begin();
         connected.stats.hold(extra);
         let (connected, outcome) = (Arc::clone(connected), Outcome::Cancelled);
-        Self { connected, outcome, started: at, token, feedback, tie, reads_load, load: None, extra }
+        Self { connected, outcome, started: at, token, feedback, tie, reads_load, load: None, extra, permit }
     }
 
     /// Takes the report out of trailers, or headers that are trailers, if anybody wants it.
@@ -74,6 +78,9 @@ impl Drop for Guard {
         self.connected.stats.let_go(self.extra);
         if let Some(feedback) = &self.feedback {
             feedback.finished(&done);
+        }
+        if let Some(permit) = self.permit.take() {
+            permit.leave(&done);
         }
     }
 }

@@ -77,11 +77,11 @@ pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scr
         snapshot.probe(slot);
     }
     match choice {
-        Choice::Pick { slot, feedback } => {
+        Choice::Pick { slot, feedback, permit } => {
             let reads_load = snapshot.core.load_reports.per_call;
             let place = |connected| {
                 let feedback = feedback.cloned();
-                Picked::Connected(Placement { connected, at, token, feedback, connect, tie: None, reads_load, extra: 0 })
+                Picked::Connected(Placement { connected, at, token, feedback, connect, tie: None, reads_load, extra: 0, permit })
             };
             snapshot.connected(slot).map_or(Picked::Wait, place)
         }

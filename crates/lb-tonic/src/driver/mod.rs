@@ -175,6 +175,9 @@ impl Driver {
         for command in wishes.commands {
             self.tell(Event::Command(command));
         }
+        if wishes.rebuild {
+            self.tell(Event::Command(Command::Rebuild));
+        }
         if wishes.check_health {
             self.connections.check_health();
         }

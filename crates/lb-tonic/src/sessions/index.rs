@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_core::gate::Permit;
 use lb_core::sessions::Standing;
-use lb_core::{ConnectivityState, PickHints, RegistryHealth, Row, Slot};
+use lb_core::{ConnectivityState, PickArgs, PickHints, RegistryHealth, Row, Slot};
 use tokio::time::Instant;
 
 use crate::call::Head;
@@ -32,13 +33,15 @@ struct Known {
 }
 
 /// What is known of an endpoint beside how it stands.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Place<'a> {
     row: Option<&'a Row>,
     /// Its connection, if it is READY.
     pub(super) connected: Option<&'a Arc<Connected>>,
     /// Until when it is waited for, if it is coming.
     pub(super) until: Instant,
+    /// The leave of its gates, if it is READY and has any.
+    pub(super) permit: Option<Permit>,
 }
 
 impl Index {
@@ -60,18 +63,20 @@ impl Index {
         &self,
         name: &str,
         snapshot: &'a ChannelSnapshot,
-        head: &Head,
-        (now, patience): (Instant, Duration),
+        (head, args): (&Head, &mut PickArgs<'_>),
+        patience: Duration,
     ) -> (Standing, Place<'a>) {
+        let now = Instant::from_std(args.now);
         let known = self.known.get(name);
         let row = known.and_then(|known| snapshot.core.rows.get(known.row));
         let connected = row.and_then(|row| snapshot.connected(row.view.slot)).filter(|connected| !head.is_unusable(connected));
         let since = known.and_then(|known| known.connecting_since);
         let until = since.and_then(|since| since.checked_add(patience)).or(head.session_until);
         // A patience that cannot be added to the present is for ever, or as good as.
-        let place = Place { row, connected, until: until.unwrap_or_else(|| now.checked_add(patience).unwrap_or(now + FOR_EVER)) };
+        let until = until.unwrap_or_else(|| now.checked_add(patience).unwrap_or(now + FOR_EVER));
+        let mut place = Place { row, connected, until, permit: None };
         let Some(row) = row else { return (Standing::Gone, place) };
-        if !head.hints.as_ref().is_none_or(|hints| fits(hints, row)) {
+        if !fits(args.hints, row) {
             return (Standing::Unfit, place);
         }
         let coming = if now < place.until { Standing::Coming } else { Standing::Failing };
@@ -85,6 +90,14 @@ impl Index {
             (ConnectivityState::Idle | ConnectivityState::Connecting, _) => coming,
             _ => Standing::Failing,
         };
+        if row.view.state != ConnectivityState::Ready || connected.is_none() {
+            return (standing, place);
+        }
+        match snapshot.core.enter(row.view.slot, args) {
+            Ok(permit) => place.permit = permit,
+            // Like one that is too busy for the call.
+            Err(_) => return (Standing::Unfit, place),
+        }
         (standing, place)
     }
 }

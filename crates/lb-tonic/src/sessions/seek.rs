@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderMap;
 use lb_core::sessions::{SessionRules, SessionVerdict, Settled, Sought};
-use lb_core::{LbEvent, PickHints, Scratch};
+use lb_core::{LbEvent, PickArgs, PickHints, Scratch};
 use tokio::time::Instant;
 
 use crate::call::{Head, Picked, Placement, pick_by_policy};
@@ -123,11 +123,14 @@ impl ChannelSessions {
     ) -> Picked<'a> {
         let now = Instant::now();
         let index = self.index(snapshot, now);
+        let none = PickHints::default();
+        let hints = head.hints.as_deref().unwrap_or(&none);
         for _ in 0..RACES {
-            let standing = |name: &str| index.standing(name, snapshot, head, (now, self.patience));
+            let mut args = PickArgs::new(now.into_std(), head.uri.path(), &head.headers, hints, scratch);
+            let standing = |name: &str| index.standing(name, snapshot, (head, &mut args), self.patience);
             let choice = match store.seek(session, now, &self.rules, standing) {
                 Sought::Use { place, ticket } => {
-                    return placed(snapshot, &place, now, Some(Tie::Table { _held: store.hold(session, ticket) }));
+                    return placed(snapshot, place, now, Some(Tie::Table { _held: store.hold(session, ticket) }));
                 }
                 Sought::Wait(place) => return wait(&place),
                 Sought::Fail(place) => return Picked::Fail(place.describe()),
@@ -159,14 +162,17 @@ impl ChannelSessions {
         scratch: &mut Scratch,
     ) -> Picked<'a> {
         let now = Instant::now();
+        let none = PickHints::default();
+        let hints = head.hints.as_deref().unwrap_or(&none);
         let verdict = head.session_home.as_ref().map(|home| {
-            let (standing, place) = self.index(snapshot, now).standing(home, snapshot, head, (now, self.patience));
+            let mut args = PickArgs::new(now.into_std(), head.uri.path(), &head.headers, hints, scratch);
+            let (standing, place) = self.index(snapshot, now).standing(home, snapshot, (head, &mut args), self.patience);
             (self.rules.verdict(standing), place)
         });
         let lent = match verdict {
             Some((SessionVerdict::Use, place)) => {
                 tokens.count().hits();
-                return placed(snapshot, &place, now, None);
+                return placed(snapshot, place, now, None);
             }
             Some((SessionVerdict::Wait, place)) => return wait(&place),
             Some((SessionVerdict::Fail, place)) => return Picked::Fail(place.describe()),
@@ -212,12 +218,22 @@ fn hash(hints: &mut PickHints, policy: &Arc<str>) {
 }
 
 /// A session's own endpoint, which no picker chose.
-fn placed<'a>(snapshot: &ChannelSnapshot, place: &Place<'a>, at: Instant, tie: Option<Tie>) -> Picked<'a> {
+fn placed<'a>(snapshot: &ChannelSnapshot, place: Place<'a>, at: Instant, tie: Option<Tie>) -> Picked<'a> {
     let reads_load = snapshot.core.load_reports.per_call;
     match place.connected {
         Some(connected) => {
             let (token, feedback, connect) = (0, None, None);
-            Picked::Connected(Placement { connected, at, token, feedback, connect, tie, reads_load, extra: 0 })
+            Picked::Connected(Placement {
+                connected,
+                at,
+                token,
+                feedback,
+                connect,
+                tie,
+                reads_load,
+                extra: 0,
+                permit: place.permit,
+            })
         }
         // Only READY endpoints with a connection are used.
         None => Picked::Wait,
