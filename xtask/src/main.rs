@@ -7,6 +7,7 @@ mod ci;
 mod deny;
 mod error;
 mod examples;
+mod faults;
 mod features;
 mod fuzz;
 #[path = "../../crates/lb-testkit/src/services/location.rs"]
@@ -27,7 +28,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test [all|faults|real] [-- FILTER…]   fetch what tests need and run them; `faults` and `real` run only the
-                                        integration tests whose file name begins so
+                                        integration tests whose file name begins so. Tables of the fault matrix
+                                        are left in target/faults
   ci [WORD]                             everything CI checks, beginning with `test`; or only the steps whose name
                                         contains WORD
   services [status|fetch]               which real servers are here; get those that are missing

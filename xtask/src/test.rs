@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::error::{Context as _, Error, Result};
 use crate::report::{Outcome, Report};
-use crate::{services, shell, workspace};
+use crate::{faults, services, shell, workspace};
 
 /// Set for the tests: the file in which `lb_testkit::services` notes what it skipped.
 const SKIPPED_FILE: &str = "EVENKEEL_SKIPPED";
@@ -63,6 +63,7 @@ struct Run<'a> {
 fn run_tests(report: &mut Report, name: &str, run: &Run<'_>) {
     let mut skipped = Vec::new();
     report.step(name, || {
+        faults::forget()?;
         let notes = workspace::scratch()?.join(format!("skipped-{}", std::process::id()));
         let result = shell::run(runner(run).env(SKIPPED_FILE, &notes));
         skipped = take_lines(&notes)?;
@@ -71,6 +72,7 @@ fn run_tests(report: &mut Report, name: &str, run: &Run<'_>) {
     for line in skipped {
         report.skip(format!("test {line}"), "the server is not here");
     }
+    faults::tables(report);
 }
 
 /// nextest where it is installed (a process for each test, and a limit on its time), plain `cargo test` where it is not.

@@ -35,10 +35,14 @@ pub(crate) fn root() -> &'static Path {
 
 /// Where this tool may leave files, below cargo's own output.
 pub(crate) fn scratch() -> Result<PathBuf> {
-    let metadata = metadata()?;
-    let path = Path::new(metadata["target_directory"].as_str().unwrap_or("target")).join("xtask");
+    let path = target_directory()?.join("xtask");
     std::fs::create_dir_all(&path).context(path.display())?;
     Ok(path)
+}
+
+/// Where cargo puts what it makes.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    Ok(PathBuf::from(metadata()?["target_directory"].as_str().unwrap_or("target")))
 }
 
 /// The packages of the workspace, sorted by name.

@@ -13,6 +13,7 @@
 //! | an address that refuses or hangs | [`ReservedPort`], [`HangingPort`] |
 //! | a peer that breaks HTTP/2 | [`RawServer`] |
 //! | a server that is killed or frozen by a signal | [`EchoProcess`] |
+//! | that nothing is executed twice | [`Ledger`] |
 //! | how fast a client is | [`LightServer`], [`LightProcess`] |
 //! | that nothing is left behind, or allocated | [`count`] |
 //! | a registry | the real server, from [`services`] |
@@ -20,6 +21,7 @@
 pub mod count;
 mod cut;
 mod echo;
+mod ledger;
 mod light;
 pub mod live;
 pub mod pb;
@@ -33,6 +35,7 @@ pub mod services;
 pub mod sim;
 
 pub use echo::{EchoControl, EchoServer, EchoServerBuilder, HealthControl, HealthFault, Latency, RequestHead, ServingStatus};
+pub use ledger::{CALL_ID, Ledger};
 pub use light::LightServer;
 pub use port::{HangingPort, ReservedPort};
 pub use process::{EchoProcess, LightProcess};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use common::{channel, request, soon, until};
 use lb_testkit::count::{self, CountingAllocator};
 use lb_testkit::pb::echo_client::EchoClient;
-use lb_testkit::{EchoProcess, LightProcess, LightServer};
-use tonic::Code;
+use lb_testkit::{CALL_ID, EchoProcess, EchoServer, Ledger, LightProcess, LightServer};
+use tonic::{Code, Request};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -27,6 +27,26 @@ async fn killed_by_a_signal_and_back_on_the_same_port() {
     assert_eq!(server.addr(), addr);
     assert_ne!(server.id(), id);
     soon(async { while client.unary(request("a")).await.is_err() {} }).await;
+}
+
+#[tokio::test]
+async fn what_it_executed_is_known_after_it_was_killed() {
+    let ledger = Ledger::new().unwrap();
+    let mut killed = EchoProcess::spawn_with("child", &["--ledger", ledger.path().to_str().unwrap()]).await.unwrap();
+    let other = EchoServer::builder().ledger(ledger.path()).start().await.unwrap();
+    let named = |id: &'static str| {
+        let mut request = Request::new(request("a"));
+        request.metadata_mut().insert(CALL_ID, id.parse().unwrap());
+        request
+    };
+    let mut client = EchoClient::new(channel(killed.uri()));
+    soon(client.unary(named("one"))).await.unwrap();
+    soon(client.unary(named("both"))).await.unwrap();
+    soon(client.unary(request("without a name"))).await.unwrap();
+    killed.kill().await.unwrap();
+    soon(common::client(&other).unary(named("both"))).await.unwrap();
+    let executed: Vec<_> = ledger.executed().unwrap().into_iter().collect();
+    assert_eq!(executed, [("both".to_owned(), 2), ("one".to_owned(), 1)]);
 }
 
 #[tokio::test]

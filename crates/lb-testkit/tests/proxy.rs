@@ -88,6 +88,29 @@ async fn a_black_hole_accepts_and_hides_even_the_end() {
 }
 
 #[tokio::test]
+async fn garbled_bytes_arrive_flipped_in_one_direction() {
+    let (proxy, mut client, mut server) = linked().await;
+    proxy.set(Fault::Garble(Direction::ToClient));
+    server.write_all(&[0, 0x0f, 0xff]).await.unwrap();
+    arrives(&mut client, &[0xff, 0xf0, 0]).await;
+    client.write_all(b"clear").await.unwrap();
+    arrives(&mut server, b"clear").await;
+}
+
+#[tokio::test]
+async fn a_redirected_proxy_leads_new_connections_elsewhere_and_leaves_the_open_ones() {
+    let (proxy, mut client, mut server) = linked().await;
+    let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    proxy.redirect(elsewhere.local_addr().unwrap());
+    let mut second = TcpStream::connect(proxy.addr()).await.unwrap();
+    let (mut other, _) = soon(elsewhere.accept()).await.unwrap();
+    second.write_all(b"new").await.unwrap();
+    arrives(&mut other, b"new").await;
+    client.write_all(b"old").await.unwrap();
+    arrives(&mut server, b"old").await;
+}
+
+#[tokio::test]
 async fn new_and_existing_connections_are_told_apart() {
     let server = EchoServer::start("").await.unwrap();
     let proxy = FaultProxy::start(server.addr()).await.unwrap();

@@ -39,6 +39,7 @@ fn configure(builder: EchoServerBuilder, flag: &str, value: &str) -> Result<Echo
         "--bind" => builder.bind(value.parse()?),
         "--latency-ms" => builder.latency(millis(value)?),
         "--max-concurrent-streams" => builder.max_concurrent_streams(value.parse()?),
+        "--ledger" => builder.ledger(value),
         "--health" => builder.health(value.parse()?),
         _ => return Err(format!("unknown flag {flag}").into()),
     })

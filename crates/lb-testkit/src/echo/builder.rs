@@ -15,6 +15,7 @@ use super::control::{EchoControl, Latency};
 use super::serve::{Place, Running};
 use super::service::EchoService;
 use crate::cut::Connections;
+use crate::ledger::Pen;
 use crate::pb::echo_server::{Echo, EchoServer as EchoGrpc};
 use crate::port::ReservedPort;
 
@@ -28,6 +29,7 @@ pub struct EchoServerBuilder {
     seed: u64,
     health: bool,
     record_requests: bool,
+    ledger: Option<PathBuf>,
     server: Server,
 }
 
@@ -46,6 +48,7 @@ impl Default for EchoServerBuilder {
             seed: 1,
             health: true,
             record_requests: false,
+            ledger: None,
             server: Server::builder(),
         }
     }
@@ -101,6 +104,13 @@ impl EchoServerBuilder {
         self
     }
 
+    /// Notes every call that has a [`CALL_ID`](crate::CALL_ID) in this [`Ledger`](crate::Ledger).
+    #[must_use]
+    pub fn ledger(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ledger = Some(path.into());
+        self
+    }
+
     /// The `SETTINGS_MAX_CONCURRENT_STREAMS` it announces.
     #[must_use]
     pub fn max_concurrent_streams(mut self, limit: u32) -> Self {
@@ -138,7 +148,7 @@ impl EchoServerBuilder {
 
     /// The echo service alone, with its control, for a server of the test's own; where it listens is the test's to say then.
     pub fn service(self) -> (EchoControl, EchoGrpc<impl Echo + Clone>) {
-        let control = EchoControl::new(self.name.unwrap_or_default(), self.latency, self.seed);
+        let control = EchoControl::new(self.name.unwrap_or_default(), self.latency, self.seed, None);
         (control.clone(), EchoGrpc::new(EchoService(control)).max_decoding_message_size(usize::MAX))
     }
 
@@ -152,7 +162,8 @@ impl EchoServerBuilder {
             Place::Tcp(port) => port.addr().to_string(),
             Place::Unix(path) => path.display().to_string(),
         });
-        let control = EchoControl::new(name, self.latency, self.seed);
+        let pen = self.ledger.as_deref().map(Pen::open).transpose()?;
+        let control = EchoControl::new(name, self.latency, self.seed, pen);
         let router = router(self.server, &control, self.health, self.record_requests);
         let connections = Arc::<Connections>::default();
         let running = Some(Running::start(&place, router.clone(), &connections)?);

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 use tonic::Code;
+use tonic::metadata::MetadataMap;
 
 use super::health::HealthControl;
+use crate::ledger::{CALL_ID, Pen};
 use crate::random::SplitMix;
 
 /// How long a server thinks before it answers.
@@ -56,11 +58,12 @@ struct State {
     fault: Mutex<Fault>,
     last_request: Mutex<Option<RequestHead>>,
     random: SplitMix,
+    pen: Option<Pen>,
     health: HealthControl,
 }
 
 impl EchoControl {
-    pub(super) fn new(name: String, latency: Latency, seed: u64) -> Self {
+    pub(super) fn new(name: String, latency: Latency, seed: u64, pen: Option<Pen>) -> Self {
         Self(Arc::new(State {
             name,
             calls: AtomicU64::new(0),
@@ -70,6 +73,7 @@ impl EchoControl {
             fault: Mutex::new(Fault::None),
             last_request: Mutex::new(None),
             random: SplitMix::new(seed),
+            pen,
             health: HealthControl::default(),
         }))
     }
@@ -137,7 +141,10 @@ impl EchoControl {
     }
 
     /// Counts a call in; it is counted out when the guard is dropped.
-    pub(super) fn enter(&self) -> Active {
+    pub(super) fn enter(&self, metadata: &MetadataMap) -> Active {
+        if let (Some(pen), Some(Ok(id))) = (&self.0.pen, metadata.get(CALL_ID).map(|id| id.to_str())) {
+            pen.note(id);
+        }
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         let active = self.0.active.fetch_add(1, Ordering::Relaxed) + 1;
         self.0.most_active.fetch_max(active, Ordering::Relaxed);

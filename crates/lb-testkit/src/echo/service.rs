@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use futures_util::stream;
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::control::{Active, EchoControl};
@@ -19,8 +20,8 @@ type ReplyStream = Pin<Box<dyn Stream<Item = Result<EchoReply, Status>> + Send>>
 
 impl EchoService {
     /// Counts the call in and lets the server's own fault and latency act on it.
-    async fn begin(&self) -> Result<Active, Status> {
-        let active = self.0.enter();
+    async fn begin(&self, metadata: &MetadataMap) -> Result<Active, Status> {
+        let active = self.0.enter(metadata);
         let fault = self.0.fault().await;
         pause(self.0.think()).await;
         match fault {
@@ -46,14 +47,14 @@ impl EchoService {
 #[tonic::async_trait]
 impl Echo for EchoService {
     async fn unary(&self, request: Request<EchoRequest>) -> Result<Response<EchoReply>, Status> {
-        let _active = self.begin().await?;
+        let _active = self.begin(request.metadata()).await?;
         self.answer(request.get_ref(), 1).await.map(Response::new)
     }
 
     type ServerStreamStream = ReplyStream;
 
     async fn server_stream(&self, request: Request<EchoRequest>) -> Result<Response<ReplyStream>, Status> {
-        let active = self.begin().await?;
+        let active = self.begin(request.metadata()).await?;
         let (service, request) = (self.clone(), request.into_inner());
         let replies = stream::unfold((active, service, request, 0_u32), |(active, service, request, sent)| async move {
             if sent >= request.count.max(u32::from(request.fail_with != 0)) {
@@ -68,7 +69,7 @@ impl Echo for EchoService {
     }
 
     async fn client_stream(&self, request: Request<Streaming<EchoRequest>>) -> Result<Response<EchoReply>, Status> {
-        let _active = self.begin().await?;
+        let _active = self.begin(request.metadata()).await?;
         let mut requests = request.into_inner();
         let mut last = EchoRequest::default();
         let mut received = 0;
@@ -82,7 +83,7 @@ impl Echo for EchoService {
     type BidiStream = ReplyStream;
 
     async fn bidi(&self, request: Request<Streaming<EchoRequest>>) -> Result<Response<ReplyStream>, Status> {
-        let active = self.begin().await?;
+        let active = self.begin(request.metadata()).await?;
         let (service, requests) = (self.clone(), request.into_inner());
         let replies = stream::unfold(Some((active, service, requests, 0_u32)), |state| async move {
             let (active, service, mut requests, received) = state?;

@@ -48,6 +48,8 @@ pub enum Fault {
         /// Bytes delivered before the cut.
         bytes: u64,
     },
+    /// One direction delivers every byte with all its bits flipped: nonsense, in whatever protocol.
+    Garble(Direction),
     /// Delivers so many bytes at a time.
     Drip {
         /// Bytes at a time; 0 counts as 1.
@@ -81,15 +83,17 @@ enum Door {
     Closed,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     links: Mutex<Links>,
     accepted: AtomicU64,
     counters: Counters,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Links {
+    /// Where a new connection leads.
+    upstream: SocketAddr,
     /// What a new connection begins with.
     fault: Fault,
     open: Vec<Link>,
@@ -107,9 +111,9 @@ impl FaultProxy {
         let port = ReservedPort::new()?;
         let addr = port.addr();
         let listener = port.listen()?;
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared::new(upstream));
         let (doors, asked) = mpsc::unbounded_channel();
-        let accept = Accept { port, upstream, shared: Arc::clone(&shared), links: JoinSet::new() };
+        let accept = Accept { port, shared: Arc::clone(&shared), links: JoinSet::new() };
         Ok(Self { addr, shared, doors, accepting: tokio::spawn(accept.run(listener, asked)) })
     }
 
@@ -139,6 +143,11 @@ impl FaultProxy {
         for link in &self.shared.links().open {
             link.fault.send_replace(fault);
         }
+    }
+
+    /// Leads connections made from now on to another server; those that are open stay where they are.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        self.shared.links().upstream = upstream;
     }
 
     /// Cuts every open connection.
@@ -192,11 +201,16 @@ impl Drop for FaultProxy {
 }
 
 impl Shared {
+    fn new(upstream: SocketAddr) -> Self {
+        let links = Links { upstream, fault: Fault::Pass, open: Vec::new() };
+        Self { links: Mutex::new(links), accepted: AtomicU64::new(0), counters: Counters::default() }
+    }
+
     fn links(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self) -> (watch::Receiver<Fault>, oneshot::Receiver<Cut>) {
+    fn admit(&self) -> (watch::Receiver<Fault>, oneshot::Receiver<Cut>, SocketAddr) {
         let mut links = self.links();
         links.forget_closed();
         let (cut, cutting) = oneshot::channel();
@@ -205,7 +219,7 @@ impl Shared {
         links.open.push(Link { fault, cut: Some(cut) });
         // Whoever sees the new count can act on the connection.
         self.accepted.fetch_add(1, Ordering::Relaxed);
-        (faults, cutting)
+        (faults, cutting, links.upstream)
     }
 }
 
@@ -218,7 +232,6 @@ impl Links {
 /// The accept loop and what it owns.
 struct Accept {
     port: ReservedPort,
-    upstream: SocketAddr,
     shared: Arc<Shared>,
     links: JoinSet<()>,
 }
@@ -248,8 +261,8 @@ impl Accept {
     }
 
     fn admit(&mut self, client: TcpStream) {
-        let (faults, cut) = self.shared.admit();
-        let (upstream, shared) = (self.upstream, Arc::clone(&self.shared));
+        let (faults, cut, upstream) = self.shared.admit();
+        let shared = Arc::clone(&self.shared);
         self.links.spawn(async move { pump::run(client, upstream, faults, cut, &shared.counters).await });
     }
 }

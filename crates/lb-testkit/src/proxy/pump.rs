@@ -129,11 +129,20 @@ impl<'a> Pump<'a> {
     async fn deliver(&mut self, at: Instant, mut chunk: Bytes, to: &mut WriteHalf<'_>) -> io::Result<()> {
         while chunk.has_remaining() {
             let allowed = self.gate(at).await?.min(chunk.len());
-            to.write_all(&chunk.split_to(allowed)).await?;
+            let part = self.garbled(chunk.split_to(allowed));
+            to.write_all(&part).await?;
             self.under_fault += allowed as u64;
             self.delivered.fetch_add(allowed as u64, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// What is delivered in place of these bytes.
+    fn garbled(&self, part: Bytes) -> Bytes {
+        match *self.faults.borrow() {
+            Fault::Garble(direction) if direction == self.direction => part.iter().map(|byte| !byte).collect(),
+            _ => part,
+        }
     }
 
     /// Waits until something that arrived `at` may be delivered; yields how many bytes of it.
@@ -153,7 +162,7 @@ impl<'a> Pump<'a> {
         }
         let fault = *self.faults.borrow_and_update();
         let (wait, allowed) = match fault {
-            Fault::Pass => return Ok(ControlFlow::Break(usize::MAX)),
+            Fault::Pass | Fault::Garble(_) => return Ok(ControlFlow::Break(usize::MAX)),
             Fault::Delay(delay) => (Some(sleep_until(at + delay)), usize::MAX),
             Fault::Drip { bytes, every } => (Some(sleep(every)), bytes.max(1)),
             Fault::CutAfter { direction, bytes } if direction == self.direction => return self.cut_at(bytes),
