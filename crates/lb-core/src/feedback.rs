@@ -25,20 +25,29 @@ pub struct Done<'a> {
     pub latency: Duration,
     /// How it ended.
     pub outcome: Outcome,
+    /// The gRPC code it ended with, if it ended with one: the server's, or the channel's own word for what went wrong.
+    pub code: Option<i32>,
     /// The report that came with its trailers, if a policy asked for [reports](crate::LoadReports) and there was one.
     pub load: Option<&'a LoadReport>,
 }
 
 impl<'a> Done<'a> {
-    /// An end without token or report.
+    /// An end without token, code or report.
     pub fn new(slot: Slot, now: Instant, latency: Duration, outcome: Outcome) -> Self {
-        Self { slot, token: 0, now, latency, outcome, load: None }
+        Self { slot, token: 0, now, latency, outcome, code: None, load: None }
     }
 
     /// The same with the picker's token.
     #[must_use]
     pub fn with_token(mut self, token: u64) -> Self {
         self.token = token;
+        self
+    }
+
+    /// The same with the code it ended with.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Option<i32>>) -> Self {
+        self.code = code.into();
         self
     }
 

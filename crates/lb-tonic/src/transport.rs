@@ -16,8 +16,8 @@ use http_body::{Body as _, Frame};
 use lb_transport::{
     ConnectAttempt, ConnectError, Connection, Connector, H2Body, H2Transport, ResponseFuture, TransportError, TransportErrorKind,
 };
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower_service::Service;
 
 use crate::call::RequestBody;
@@ -137,6 +137,14 @@ impl From<&TransportError> for AttemptError {
 }
 
 impl AttemptError {
+    /// gRPC's code for it.
+    pub(crate) fn code(&self) -> Code {
+        match self.kind {
+            AttemptErrorKind::Failed(code) => Code::from_i32(code),
+            AttemptErrorKind::NotSent | AttemptErrorKind::Refused | AttemptErrorKind::Lost => Code::Unavailable,
+        }
+    }
+
     /// A foreign transport that fails with our own error is believed. Of any other error it must be assumed that the server may
     /// have seen the call.
     fn of_other(error: BoxError) -> Self {

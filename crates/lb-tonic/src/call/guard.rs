@@ -6,6 +6,7 @@ use http::HeaderMap;
 use lb_core::gate::Permit;
 use lb_core::{Done, Feedback, LoadReport, Outcome, Slot};
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::load;
 use crate::sessions::Tie;
@@ -37,6 +38,7 @@ pub(crate) struct Guard {
     pub(crate) connected: Arc<Connected>,
     /// How the attempt ends if it is dropped now.
     pub(crate) outcome: Outcome,
+    code: Option<Code>,
     started: Instant,
     token: u64,
     feedback: Option<Arc<dyn Feedback>>,
@@ -55,7 +57,19 @@ impl Guard {
         connected.stats.begin();
         connected.stats.hold(extra);
         let (connected, outcome) = (Arc::clone(connected), Outcome::Cancelled);
-        Self { connected, outcome, started: at, token, feedback, tie, reads_load, load: None, extra, permit }
+        Self { connected, outcome, code: None, started: at, token, feedback, tie, reads_load, load: None, extra, permit }
+    }
+
+    /// The attempt ends with this code, if nothing else is said.
+    #[inline]
+    pub(crate) fn ends(&mut self, code: Code) {
+        self.outcome = if code == Code::Ok { Outcome::Success } else { Outcome::Failure };
+        self.code = Some(code);
+    }
+
+    /// Whether it has been said how it ends.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.code.is_some()
     }
 
     /// Takes the report out of trailers, or headers that are trailers, if anybody wants it.
@@ -73,7 +87,7 @@ impl Drop for Guard {
         let now = Instant::now();
         let latency = now.saturating_duration_since(self.started);
         let done = Done::new(self.connected.slot, now.into_std(), latency, self.outcome);
-        let done = done.with_token(self.token).with_load(self.load.as_deref());
+        let done = done.with_token(self.token).with_code(self.code.map(i32::from)).with_load(self.load.as_deref());
         self.connected.stats.finish(&done);
         self.connected.stats.let_go(self.extra);
         if let Some(feedback) = &self.feedback {

@@ -148,7 +148,7 @@ impl Call {
             AttemptErrorKind::Lost | AttemptErrorKind::Failed(_) => false,
         };
         if !again {
-            guard.outcome = lb_core::Outcome::Failure;
+            guard.ends(error.code());
             return Err(failure(&guard.connected, error));
         }
         head.restore();
@@ -178,7 +178,7 @@ impl Call {
         let Sending { mut guard, mut head, content, .. } = sending;
         content.commit();
         if let Some(error) = http_failure(&guard.connected, &response) {
-            guard.outcome = lb_core::Outcome::Failure;
+            guard.ends(error.code());
             return Err(error);
         }
         let (mut parts, body) = response.into_parts();
@@ -213,7 +213,7 @@ impl Call {
                 let result = ready!(sending.attempt.poll(cx));
                 let State::Sending(mut sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
                 if self.is_late(&result) {
-                    sending.guard.outcome = lb_core::Outcome::Failure;
+                    sending.guard.ends(Code::DeadlineExceeded);
                     let waiting_for = WaitingFor::Response(sending.guard.connected.endpoint.key().clone());
                     return Poll::Ready(Err(CallError::DeadlineExceeded { waiting_for }.into()));
                 }
@@ -232,7 +232,7 @@ impl Call {
         ready!(deadline.sleep.as_mut().poll(cx));
         let waiting_for = match std::mem::replace(&mut self.state, State::Done) {
             State::Sending(mut sending) => {
-                sending.guard.outcome = lb_core::Outcome::Failure;
+                sending.guard.ends(Code::DeadlineExceeded);
                 WaitingFor::Response(sending.guard.connected.endpoint.key().clone())
             }
             State::Seeking(seeking) => WaitingFor::Endpoint(seeking.last_failure()),

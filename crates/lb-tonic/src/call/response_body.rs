@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use lb_core::Outcome;
 use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
@@ -36,8 +35,8 @@ impl ResponseBody {
         limit: Option<usize>,
     ) -> Self {
         // A response without messages has its status in the headers, and tonic may drop the body unread.
-        if let Some(outcome) = outcome(headers) {
-            guard.outcome = outcome;
+        if let Some(code) = code(headers) {
+            guard.ends(code);
             guard.read_load(headers);
         }
         let limit = limit.map(|limit| Box::new(MessageSize::new("response", limit)));
@@ -45,10 +44,10 @@ impl ResponseBody {
     }
 
     /// Ends the call in the books.
-    fn finish(&mut self, outcome: Outcome) -> Option<Guard> {
+    fn finish(&mut self, code: Code) -> Option<Guard> {
         self.deadline = None;
         let mut guard = self.guard.take()?;
-        guard.outcome = outcome;
+        guard.ends(code);
         Some(guard)
     }
 
@@ -58,7 +57,7 @@ impl ResponseBody {
             // The server's clock was a moment ahead of ours: it is the deadline that ended the stream.
             return self.exceeded();
         }
-        match self.finish(Outcome::Failure) {
+        match self.finish(error.code()) {
             Some(guard) => failure(&guard.connected, error).into(),
             None => Status::unavailable(&*error.reason),
         }
@@ -73,7 +72,7 @@ impl ResponseBody {
     }
 
     fn exceeded(&mut self) -> Status {
-        let guard = self.finish(Outcome::Failure);
+        let guard = self.finish(Code::DeadlineExceeded);
         let waiting_for =
             guard.map_or(WaitingFor::Endpoint(None), |guard| WaitingFor::Body(guard.connected.endpoint.key().clone()));
         CallError::DeadlineExceeded { waiting_for }.into()
@@ -84,11 +83,11 @@ impl ResponseBody {
             if let Some(guard) = &mut self.guard {
                 guard.read_load(trailers);
             }
-            self.finish(outcome(trailers).unwrap_or(Outcome::Failure));
+            self.finish(code(trailers).unwrap_or(Code::Unknown));
         } else if let (Some(limit), Some(data)) = (&mut self.limit, frame.data_ref()) {
             let checked = limit.check(data);
             if checked.is_err() {
-                self.finish(Outcome::Failure);
+                self.finish(Code::ResourceExhausted);
             }
             checked?;
         }
@@ -103,10 +102,9 @@ impl Default for ResponseBody {
     }
 }
 
-/// How a call ended, by the `grpc-status` in headers or trailers.
-fn outcome(headers: &HeaderMap) -> Option<Outcome> {
-    let code = Code::from_bytes(headers.get(&header::STATUS)?.as_bytes());
-    Some(if code == Code::Ok { Outcome::Success } else { Outcome::Failure })
+/// The `grpc-status` in headers or trailers.
+fn code(headers: &HeaderMap) -> Option<Code> {
+    Some(Code::from_bytes(headers.get(&header::STATUS)?.as_bytes()))
 }
 
 impl Body for ResponseBody {
@@ -122,9 +120,9 @@ impl Body for ResponseBody {
                 // The status came with the headers, or never.
                 this.deadline = None;
                 if let Some(mut guard) = this.guard.take()
-                    && guard.outcome == Outcome::Cancelled
+                    && !guard.has_ended()
                 {
-                    guard.outcome = Outcome::Failure;
+                    guard.ends(Code::Unknown);
                 }
                 Poll::Ready(None)
             }
