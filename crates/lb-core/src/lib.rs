@@ -10,6 +10,7 @@ pub mod advice;
 mod affinity;
 mod attributes;
 mod backoff;
+pub mod breaker;
 mod connectivity;
 mod endpoint;
 mod entropy;

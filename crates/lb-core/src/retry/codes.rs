@@ -37,6 +37,10 @@ impl StatusCodes {
     /// UNAVAILABLE: the code that says "somebody else may well be able to".
     pub const UNAVAILABLE: Self = Self(1 << 14);
 
+    /// UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS: what a server that is broken answers, or does not answer. All
+    /// others tell the caller about the call, from a server that works.
+    pub const BROKEN: Self = Self(1 << 2 | 1 << 4 | 1 << 13 | 1 << 14 | 1 << 15);
+
     /// These codes, by number; `tonic::Code` is one.
     ///
     /// # Errors
@@ -54,7 +58,7 @@ impl StatusCodes {
     ///
     /// # Errors
     /// It is no list, or holds something that is no code, or OK.
-    pub(super) fn from_json(path: &str, value: &Value) -> Result<Self, ConfigError> {
+    pub(crate) fn from_json(path: &str, value: &Value) -> Result<Self, ConfigError> {
         let error = |value: &Value| ConfigError::new(path, value, ALLOWED);
         let mut set = Self::default();
         for code in value.as_array().ok_or_else(|| error(value))? {
