@@ -89,6 +89,23 @@ pub(crate) const BLACK_HOLE: Fault = Fault {
     expect: Expect { left_within: Some(BY_KEEPALIVE), ..LOSES_WHAT_IS_THERE },
 };
 
+/// Nothing is delivered, and nothing acknowledged.
+pub(crate) const CABLE_PULLED: Fault = Fault {
+    name: "cable pulled in mid-connection",
+    place: Place::Apart,
+    from_the_start: false,
+    begin: |site| Box::pin(async { site.cable().pull().unwrap() }),
+    end: |site| Box::pin(async { site.cable().plug().unwrap() }),
+    expect: Expect { left_within: Some(BY_KEEPALIVE), ..LOSES_WHAT_IS_THERE },
+};
+
+pub(crate) const CABLE_PULLED_BEFORE: Fault = Fault {
+    name: "cable pulled from the start",
+    from_the_start: true,
+    expect: Expect { left_within: None, ..LOSSLESS },
+    ..CABLE_PULLED
+};
+
 pub(crate) const RESET: Fault = Fault {
     name: "RST in mid-call",
     place: Place::Proxied,

@@ -40,6 +40,8 @@ mod tls;
 mod traffic;
 mod watch;
 
+use lb_testkit::netns;
+
 /// A test for each fault, so that the runner names the one that fails.
 macro_rules! faults {
     ($($test:ident: $fault:ident),* $(,)?) => {
@@ -67,6 +69,21 @@ faults! {
     errors_at_once: ERRORS,
     garbage: GARBAGE,
     flapping: FLAPPING,
+}
+
+/// Behind a proxy the kernel acknowledges what nobody will ever read; behind a pulled cable it cannot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cable_pulled_in_mid_connection() {
+    if netns::apart() {
+        cell::run_all(&fault::CABLE_PULLED).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cable_pulled_from_the_start() {
+    if netns::apart() {
+        cell::run_all(&fault::CABLE_PULLED_BEFORE).await;
+    }
 }
 
 #[cfg(feature = "tls-ring")]

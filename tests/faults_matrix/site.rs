@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use evenkeel::transport::TransportConfig;
 use evenkeel::{BackoffConfig, LbChannel, LbChannelBuilder};
+use lb_testkit::netns::Namespace;
 use lb_testkit::{EchoProcess, EchoServer, EchoServerBuilder, FaultProxy, Ledger};
 use tokio::task::JoinSet;
 
@@ -34,6 +35,8 @@ pub(crate) enum Place {
     Proxied,
     /// A process of its own.
     Process,
+    /// A process with a network of its own.
+    Apart,
     /// As `Proxied`, and everybody speaks TLS.
     #[cfg(feature = "tls-ring")]
     Tls,
@@ -77,10 +80,10 @@ impl Site {
         };
         let others = vec![builder("first").start().await.unwrap(), builder("second").start().await.unwrap()];
         let server = builder("victim").start().await.unwrap();
+        let flags = ["--ledger", ledger.path().to_str().unwrap()];
         let process = match place {
-            Place::Process => {
-                Some(EchoProcess::spawn_with("victim", &["--ledger", ledger.path().to_str().unwrap()]).await.unwrap())
-            }
+            Place::Process => Some(EchoProcess::spawn_with("victim", &flags).await.unwrap()),
+            Place::Apart => Some(EchoProcess::spawn_in(Namespace::new().unwrap(), "victim", &flags).await.unwrap()),
             _ => None,
         };
         #[allow(unused_mut, reason = "only with DNS")]
@@ -150,6 +153,11 @@ impl Site {
 
     pub(crate) fn process(&mut self) -> &mut EchoProcess {
         self.process.as_mut().expect("this fault is one of processes")
+    }
+
+    /// What leads to the process.
+    pub(crate) fn cable(&mut self) -> &Namespace {
+        self.process().namespace().expect("this fault is one of cables")
     }
 
     #[cfg(feature = "dns")]

@@ -14,6 +14,7 @@
 //! | a peer that breaks HTTP/2 | [`RawServer`] |
 //! | a server that is killed or frozen by a signal | [`EchoProcess`] |
 //! | that nothing is executed twice | [`Ledger`] |
+//! | a cable that is pulled | [`netns`] |
 //! | how fast a client is | [`LightServer`], [`LightProcess`] |
 //! | that nothing is left behind, or allocated | [`count`] |
 //! | a registry | the real server, from [`services`] |
@@ -24,6 +25,7 @@ mod echo;
 mod ledger;
 mod light;
 pub mod live;
+pub mod netns;
 pub mod pb;
 mod port;
 mod process;

@@ -13,15 +13,27 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::netns::Namespace;
 use crate::port::ReservedPort;
 
 /// An echo server in a child process, on a port that stays its own across deaths.
 #[derive(Debug)]
 pub struct EchoProcess {
-    port: ReservedPort,
+    place: Place,
     args: Vec<String>,
     server: Option<Server>,
 }
+
+/// Where a child listens.
+#[derive(Debug)]
+enum Place {
+    Here(ReservedPort),
+    /// In a namespace of its own, where every port is free.
+    Apart(Namespace),
+}
+
+/// The port of whoever has a namespace of its own.
+const PORT: u16 = 50051;
 
 /// A [`LightServer`](crate::LightServer) in a child process.
 #[derive(Debug)]
@@ -44,17 +56,33 @@ impl EchoProcess {
 
     /// The same with further flags of `lb-testkit-echo`, such as `["--max-concurrent-streams", "1"]`.
     pub async fn spawn_with(name: &str, flags: &[&str]) -> io::Result<Self> {
-        let port = ReservedPort::new()?;
-        let bind = port.addr().to_string();
+        Self::spawn_at(Place::Here(ReservedPort::new()?), name, flags).await
+    }
+
+    /// The same in a network namespace of its own.
+    pub async fn spawn_in(namespace: Namespace, name: &str, flags: &[&str]) -> io::Result<Self> {
+        Self::spawn_at(Place::Apart(namespace), name, flags).await
+    }
+
+    async fn spawn_at(place: Place, name: &str, flags: &[&str]) -> io::Result<Self> {
+        let bind = place.addr().to_string();
         let args = ["--name", name, "--bind", &bind].iter().chain(flags).map(|arg| (*arg).to_owned()).collect();
-        let mut process = Self { port, args, server: None };
+        let mut process = Self { place, args, server: None };
         process.restart().await?;
         Ok(process)
     }
 
     /// Where it listens, while it lives.
     pub fn addr(&self) -> SocketAddr {
-        self.port.addr()
+        self.place.addr()
+    }
+
+    /// The namespace it runs in, if it has one of its own.
+    pub fn namespace(&self) -> Option<&Namespace> {
+        match &self.place {
+            Place::Here(_) => None,
+            Place::Apart(namespace) => Some(namespace),
+        }
     }
 
     /// The URI a plain tonic channel connects to.
@@ -88,7 +116,7 @@ impl EchoProcess {
     /// Starts it again on the same port; one that lives is killed first.
     pub async fn restart(&mut self) -> io::Result<()> {
         self.kill().await?;
-        let (server, _) = Server::spawn("lb-testkit-echo", &self.args, 1).await?;
+        let (server, _) = Server::spawn("lb-testkit-echo", &self.place.prefix(), &self.args, 1).await?;
         self.server = Some(server);
         Ok(())
     }
@@ -107,11 +135,27 @@ impl EchoProcess {
     }
 }
 
+impl Place {
+    fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Here(port) => port.addr(),
+            Self::Apart(namespace) => (namespace.address(), PORT).into(),
+        }
+    }
+
+    fn prefix(&self) -> Vec<String> {
+        match self {
+            Self::Here(_) => Vec::new(),
+            Self::Apart(namespace) => namespace.prefix(),
+        }
+    }
+}
+
 impl LightProcess {
     /// Starts one with `ports` ports over `threads` threads; it listens when this returns.
     pub async fn spawn(ports: usize, threads: usize) -> io::Result<Self> {
         let args = ["--ports".to_owned(), ports.to_string(), "--threads".to_owned(), threads.to_string()];
-        let (server, addrs) = Server::spawn("lb-testkit-light", &args, ports.max(1)).await?;
+        let (server, addrs) = Server::spawn("lb-testkit-light", &[], &args, ports.max(1)).await?;
         Ok(Self { addrs, server })
     }
 
@@ -127,10 +171,12 @@ impl LightProcess {
 }
 
 impl Server {
-    /// Runs a binary of this crate and reads the addresses it prints, one per line.
-    async fn spawn(binary: &str, args: &[String], ports: usize) -> io::Result<(Self, Vec<SocketAddr>)> {
-        let mut command = Command::new(locate(binary).await?);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
+    /// Runs a binary of this crate, with these words in front, and reads the addresses it prints, one per line.
+    async fn spawn(binary: &str, prefix: &[String], args: &[String], ports: usize) -> io::Result<(Self, Vec<SocketAddr>)> {
+        let path = locate(binary).await?;
+        let mut words = prefix.iter().map(OsStr::new).chain([path.as_os_str()]);
+        let mut command = Command::new(words.next().unwrap_or(path.as_os_str()));
+        command.args(words).args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("a child without pipes"));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{channel, request, soon, until};
 use lb_testkit::count::{self, CountingAllocator};
+use lb_testkit::netns::{self, Namespace};
 use lb_testkit::pb::echo_client::EchoClient;
 use lb_testkit::{CALL_ID, EchoProcess, EchoServer, Ledger, LightProcess, LightServer};
 use tonic::{Code, Request};
@@ -98,4 +99,19 @@ fn allocations_are_counted_by_thread_and_overall() {
     assert_eq!((*boxed, counted), (1, 1));
     assert_eq!(count::allocations(|| std::hint::black_box(1)).1, 0);
     assert!(count::allocations_of_all_threads() > all);
+}
+
+#[tokio::test]
+async fn behind_a_pulled_cable_nothing_is_heard_and_nothing_is_lost_when_it_is_plugged_in() {
+    if !netns::apart() {
+        return;
+    }
+    let server = EchoProcess::spawn_in(Namespace::new().unwrap(), "far", &[]).await.unwrap();
+    let mut client = EchoClient::new(channel(server.uri()));
+    assert_eq!(soon(client.unary(request("a"))).await.unwrap().into_inner().server, "far");
+    server.namespace().unwrap().pull().unwrap();
+    let mut call = tokio::spawn(async move { client.unary(request("a")).await });
+    assert!(tokio::time::timeout(Duration::from_millis(100), &mut call).await.is_err());
+    server.namespace().unwrap().plug().unwrap();
+    soon(call).await.unwrap().unwrap();
 }

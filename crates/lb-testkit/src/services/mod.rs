@@ -75,7 +75,7 @@ fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-fn skip(line: &str) {
+pub(crate) fn skip(line: &str) {
     eprintln!("SKIPPED: {line}");
     let Some(path) = std::env::var_os(SKIPPED_FILE) else { return };
     let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
@@ -85,7 +85,7 @@ fn skip(line: &str) {
 }
 
 /// The test's name: libtest names the thread after it, or runs it on `main` when it is the only one and was asked for by `--exact`.
-fn test_name() -> String {
+pub(crate) fn test_name() -> String {
     let thread = std::thread::current();
     if let Some(name) = thread.name().filter(|name| *name != "main") {
         return name.to_owned();
