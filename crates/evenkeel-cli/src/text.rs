@@ -38,6 +38,7 @@ pub(crate) fn described(attributes: &Attributes) -> String {
     say("capabilities", capabilities(attributes));
     say("capacity", attributes.capacity.map(|capacity| capacity.to_string()).unwrap_or_default());
     say("cost", attributes.cost.map(|cost| cost.to_string()).unwrap_or_default());
+    say("replicaOf", attributes.replica_of.as_deref().unwrap_or_default().to_owned());
     say("hostname", attributes.hostname.as_deref().unwrap_or_default().to_owned());
     for (key, value) in &attributes.metadata {
         say(&clean(key), value.to_string());

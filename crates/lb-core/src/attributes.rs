@@ -30,6 +30,8 @@ pub struct Attributes {
     pub health: RegistryHealth,
     /// A name that stays when addresses change; used by people, by hashing policies as the position on the ring, and to pin calls.
     pub id: Option<Arc<str>>,
+    /// Whose replica it is, by [`id`](Self::id) or key: it gets calls only when that endpoint can take none. `None`, the default, is nobody's.
+    pub replica_of: Option<Arc<str>>,
     /// The name to verify in the server's certificate and to send as `:authority`, if not the target's.
     pub hostname: Option<Arc<str>>,
     /// Everything else, for people and custom policies.
@@ -47,6 +49,7 @@ impl Default for Attributes {
             cost: None,
             health: RegistryHealth::Unknown,
             id: None,
+            replica_of: None,
             hostname: None,
             metadata: BTreeMap::new(),
         }

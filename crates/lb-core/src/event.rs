@@ -38,6 +38,22 @@ pub enum LbEvent {
         /// Whether it is drained now.
         drained: bool,
     },
+    /// A replica serves in place of its primary; see [`ReplicaStage`](crate::stages::ReplicaStage).
+    Promoted {
+        /// The replica.
+        endpoint: EndpointKey,
+        /// Its primary, as the replica calls it.
+        primary: Arc<str>,
+        /// What is wrong with the primary.
+        reason: Arc<str>,
+    },
+    /// A replica has handed back to its primary.
+    Demoted {
+        /// The replica.
+        endpoint: EndpointKey,
+        /// Its primary, as the replica calls it.
+        primary: Arc<str>,
+    },
     /// Calls go to another group of endpoints; see [`PriorityStage`](crate::stages::PriorityStage).
     Failover {
         /// What the group before is called.
@@ -137,6 +153,8 @@ impl fmt::Display for LbEvent {
             }
             Self::Drained { endpoint, drained: true } => write!(f, "endpoint {endpoint} drained"),
             Self::Drained { endpoint, drained: false } => write!(f, "endpoint {endpoint} back from drain"),
+            Self::Promoted { endpoint, primary, reason } => write!(f, "endpoint {endpoint} serves in place of {primary}: {reason}"),
+            Self::Demoted { endpoint, primary } => write!(f, "endpoint {endpoint} stands by for {primary} again"),
             Self::Failover { from, to, reason, .. } => write!(f, "calls go to {to} instead of {from}: {reason}"),
             Self::ChannelState { from, to } => write!(f, "channel {from} -> {to}"),
             Self::Overloaded { endpoint, overloaded: true, percent } => write!(f, "endpoint {endpoint} overloaded at {percent} %"),

@@ -7,7 +7,7 @@ use crate::gate::Post;
 use crate::load::LoadReports;
 use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
-use crate::stages::FailoverState;
+use crate::stages::{FailoverState, Promotion};
 use crate::wishes::{Derived, load_of};
 
 /// One generation of a channel.
@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub load_reports: LoadReports,
     /// Which group of endpoints is in use; `None` without endpoints, or if the policy uses all groups at once.
     pub failover: Option<FailoverState>,
+    /// The replicas that serve in place of their primaries.
+    pub promotions: Box<[Promotion]>,
     /// Endpoints with gates by slot index; empty if there are none.
     pub(crate) posts: Box<[Option<Post>]>,
     /// Pickers over fewer endpoints, and what else calls with wishes have needed so far.
@@ -77,6 +79,7 @@ impl Snapshot {
             posts: Box::default(),
             load_reports: LoadReports::default(),
             failover: None,
+            promotions: Box::default(),
             derived: Derived::default(),
         }
     }

@@ -22,7 +22,8 @@ const MOST_COMPLAINTS: usize = 8;
 const MAINTENANCE: [&str; 2] = ["_node_maintenance", "_service_maintenance"];
 
 /// Keys of `Meta`, and of tags written `key=value`, that set an attribute.
-const KEYS: [&str; 10] = ["weight", "capabilities", "region", "zone", "sub_zone", "priority", "cost", "capacity", "hostname", "id"];
+const KEYS: [&str; 11] =
+    ["weight", "capabilities", "region", "zone", "sub_zone", "priority", "cost", "capacity", "hostname", "id", "replica_of"];
 
 /// What an answer comes to.
 #[derive(Debug, Default, PartialEq)]
@@ -93,6 +94,7 @@ impl Reading {
         attributes.locality = locality(entry, &words);
         attributes.id = Some(words.get("id").map_or_else(|| id(entry), Into::into));
         attributes.hostname = words.get("hostname").map(Into::into);
+        attributes.replica_of = words.get("replica_of").map(Into::into);
         let unread = |key: &str, read: bool| words.get(key).filter(|_| !read).map(|value| format!("{key} is {value:?}"));
         let bad = [
             unread("weight", words.number::<u32>("weight").is_some()),

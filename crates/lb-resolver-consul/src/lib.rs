@@ -42,7 +42,7 @@
 //! | weight | `Meta` `weight`; else `Weights.Warning` while degraded, `Weights.Passing` otherwise |
 //! | locality | `Meta` `region`, `zone`, `sub_zone`; else Consul's locality; else the datacenter as region |
 //! | capabilities | all tags, and `Meta` `capabilities`, separated by commas |
-//! | priority, cost, capacity, hostname | `Meta` of that name |
+//! | priority, cost, capacity, hostname, replica_of | `Meta` of that name |
 //! | id | `Meta` `id`; else the name of the agent, `/` and the service's id |
 //! | metadata | every other word of `Meta`, and `consul.node` and `consul.service_id` |
 //!

@@ -24,7 +24,7 @@
 //!
 //! ```json
 //! {"address":"10.0.0.1:50051","weight":3,"locality":{"region":"eu","zone":"a","subZone":"r1"},"priority":0,
-//!  "capabilities":["gpu"],"capacity":100,"cost":0.5,"id":"greeter-1","hostname":"greeter.internal",
+//!  "capabilities":["gpu"],"capacity":100,"cost":0.5,"id":"greeter-1","replicaOf":"greeter-0","hostname":"greeter.internal",
 //!  "health":"healthy","metadata":{"version":"2"}}
 //! ```
 //! ```json

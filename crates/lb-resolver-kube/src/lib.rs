@@ -36,7 +36,7 @@
 //! | `zone` | `locality.zone`; the region only [if nodes are asked for](KubernetesConfig::with_node_topology) |
 //! | `targetRef.name`, the pod | `id` |
 //! | `nodeName`, `hints`, port's `appProtocol` | `metadata`: `node`, `zone-hints`, `node-hints`, `app-protocol` |
-//! | annotation or label `evenkeel/weight`, `priority`, `capacity`, `cost`, `capabilities` (by commas), `region`, `zone`, `sub-zone`, `hostname` | the attribute of that name |
+//! | annotation or label `evenkeel/weight`, `priority`, `capacity`, `cost`, `capabilities` (by commas), `region`, `zone`, `sub-zone`, `hostname`, `replica-of` | the attribute of that name |
 //! | any other annotation or label `evenkeel/…` | `metadata` of that name |
 //!
 //! Kubernetes copies a service's annotations and labels to its slices. An annotation counts before a label. A value that cannot be read is

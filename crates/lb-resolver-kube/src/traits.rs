@@ -67,6 +67,10 @@ fn attribute(attributes: &mut Attributes, key: &str, value: &str) -> bool {
             attributes.hostname = Some(value.into());
             true
         }
+        "replica-of" => {
+            attributes.replica_of = Some(value.into());
+            true
+        }
         other => {
             attributes.metadata.insert(other.into(), value.into());
             true
@@ -109,6 +113,7 @@ mod tests {
                 ("evenkeel/zone", "eu-1"),
                 ("evenkeel/sub-zone", "rack"),
                 ("evenkeel/hostname", "orders.internal"),
+                ("evenkeel/replica-of", "orders-0"),
             ]),
             ..Metadata::default()
         };
@@ -118,7 +123,7 @@ mod tests {
         assert_eq!((read.weight, read.priority, read.capacity, read.cost), (5, 1, Some(100), Some(0.5)));
         assert_eq!(read.capabilities.iter().map(|word| &**word).collect::<Vec<_>>(), ["gpu", "large"]);
         assert_eq!(read.locality, Locality::new("eu", "eu-1", "rack"));
-        assert_eq!(read.hostname.as_deref(), Some("orders.internal"));
+        assert_eq!((read.hostname.as_deref(), read.replica_of.as_deref()), (Some("orders.internal"), Some("orders-0")));
         assert_eq!(read.metadata.len(), 1);
         assert_eq!(read.metadata["team"].as_ref(), "red");
     }

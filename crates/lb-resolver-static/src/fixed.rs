@@ -22,7 +22,7 @@ const SCHEMES: [&str; 5] = ["static", "ipv4", "ipv6", "unix", "unix-abstract"];
 /// [`of`](Self::of), gives the same endpoints for every target of a scheme.
 ///
 /// - `static:a:1,10.0.0.2,[::1]:1;weight=3`: any addresses lb-core knows, one endpoint each; default port 443. Parameters after
-///   semicolons: `weight` and `priority` (0 to `u32::MAX`), `id`, `hostname`. `static:///…` is the same. A socket whose
+///   semicolons: `weight` and `priority` (0 to `u32::MAX`), `id`, `hostname`, `replica_of`. `static:///…` is the same. A socket whose
 ///   path holds a comma or semicolon needs the scheme `unix`.
 /// - `ipv4:10.0.0.1:80,10.0.0.2`, `ipv6:[::1]:80,::2`: literals only, one endpoint each; default port 443.
 /// - `unix:relative/path`, `unix:/abs`, `unix:///abs`, `unix-abstract:name` (Linux): one endpoint. A path or name has at most 107

@@ -95,10 +95,13 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
         match key.trim() {
             "weight" => endpoint.attributes.weight = number()?,
             "priority" => endpoint.attributes.priority = number()?,
-            "id" | "hostname" if value.is_empty() => return Err(format!("{key} of {text:?} is empty")),
+            "id" | "hostname" | "replica_of" if value.is_empty() => return Err(format!("{key} of {text:?} is empty")),
             "id" => endpoint.attributes.id = Some(value.into()),
             "hostname" => endpoint.attributes.hostname = Some(value.into()),
-            _ => return Err(format!("{text:?} has a parameter {key:?}; allowed are weight, priority, id and hostname")),
+            "replica_of" => endpoint.attributes.replica_of = Some(value.into()),
+            _ => {
+                return Err(format!("{text:?} has a parameter {key:?}; allowed are weight, priority, id, hostname and replica_of"));
+            }
         }
     }
     Ok(endpoint)
@@ -146,11 +149,11 @@ mod tests {
 
     #[test]
     fn parameters_become_attributes() {
-        let parsed = endpoints("a:1;weight=3;priority=1;id=x;hostname=a.example,b:1").unwrap();
+        let parsed = endpoints("a:1;weight=3;priority=1;id=x;hostname=a.example,b:1;replica_of=x").unwrap();
         assert_eq!((parsed[0].attributes.weight, parsed[0].attributes.priority), (3, 1));
         assert_eq!(parsed[0].attributes.id.as_deref(), Some("x"));
         assert_eq!(parsed[0].attributes.hostname.as_deref(), Some("a.example"));
-        assert_eq!(parsed[1].attributes.weight, 1);
+        assert_eq!((parsed[1].attributes.weight, parsed[1].attributes.replica_of.as_deref()), (1, Some("x")));
     }
 
     #[test]
@@ -165,7 +168,7 @@ mod tests {
             ("unix:", "is empty"),
             ("a:1;weight=x", "weight of \"a:1;weight=x\" is \"x\""),
             ("a:1;weight=-1", "0 to 4294967295"),
-            ("a:1;speed=3", "allowed are weight, priority, id and hostname"),
+            ("a:1;speed=3", "allowed are weight, priority, id, hostname and replica_of"),
             ("a:1;id=", "is empty"),
         ] {
             let error = endpoints(list).unwrap_err();

@@ -8,7 +8,7 @@ use http::HeaderValue;
 use http::uri::Authority;
 use lb_core::gate::{GateSignal, Gatekeeper};
 use lb_core::machine::{Command, MachineConfig};
-use lb_core::stages::{FailoverConfig, OutlierConfig};
+use lb_core::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
 use lb_core::{
     BackoffConfig, ConfigError, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage,
 };
@@ -58,6 +58,7 @@ pub struct LbChannelBuilder {
     further: Vec<PolicyChoice>,
     outliers: OutlierConfig,
     failover: FailoverConfig,
+    replicas: ReplicaConfig,
     stages: Vec<Box<dyn Stage>>,
     gatekeepers: Vec<Arc<dyn Gatekeeper>>,
     transport: TransportConfig,
@@ -89,6 +90,7 @@ impl LbChannelBuilder {
             further: Vec::new(),
             outliers: OutlierConfig::default(),
             failover: FailoverConfig::default(),
+            replicas: ReplicaConfig::default(),
             stages: Vec::new(),
             gatekeepers: Vec::new(),
             transport: TransportConfig::new(),
@@ -145,6 +147,12 @@ impl LbChannelBuilder {
     /// has not connected within 10 s, and back at once.
     pub fn failover(mut self, config: FailoverConfig) -> Self {
         self.failover = config;
+        self
+    }
+
+    /// When endpoints that are [replicas](lb_core::Attributes::replica_of) of others take over, and when they hand back.
+    pub fn replicas(mut self, config: ReplicaConfig) -> Self {
+        self.replicas = config;
         self
     }
 
@@ -342,6 +350,8 @@ impl LbChannelBuilder {
         config.outlier_detection = self.outliers;
         self.failover.check()?;
         config.failover = self.failover;
+        self.replicas.check()?;
+        config.replicas = self.replicas;
         config.stages = self.stages;
         (config.gatekeepers, config.gate_signal) = (self.gatekeepers, signal);
         let mut machine = Machine::new(config, self.policy.build(&self.policies)?);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use arc_swap::Cache;
 use http::{Request, Response};
 use lb_core::machine::{Command, NamedPolicy};
-use lb_core::stages::FailoverState;
+use lb_core::stages::{FailoverState, Promotion};
 use lb_core::{ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -113,13 +113,19 @@ impl LbChannel {
         self.load().core.failover.clone()
     }
 
+    /// The replicas that serve in place of their primaries now.
+    pub fn promotions(&self) -> Vec<Promotion> {
+        self.load().core.promotions.to_vec()
+    }
+
     /// Uses the endpoints of this [priority](lb_core::Attributes::priority) before all others, as long as they serve; when they do not
     /// the others are used in their order. Remembered while none of them is listed. [`fail_back`](Self::fail_back) ends it.
     pub fn fail_over_to(&self, priority: u32) {
         self.command(Command::ForceGroup(Some(priority)));
     }
 
-    /// Returns to the best group that serves, without waiting for it to prove itself, and ends [`fail_over_to`](Self::fail_over_to).
+    /// Returns to the best group that serves, and from replicas to primaries that do, without waiting for them to prove themselves; ends
+    /// [`fail_over_to`](Self::fail_over_to).
     pub fn fail_back(&self) {
         self.command(Command::ForceGroup(None));
     }

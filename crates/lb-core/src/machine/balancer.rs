@@ -14,7 +14,10 @@ use crate::pick::Always;
 use crate::policy::{LbState, Plan, Stage, SubchannelView};
 use crate::slot::Slot;
 use crate::snapshot::{NamedPicker, Row};
-use crate::stages::{DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PriorityStage, RegistryHealthStage};
+use crate::stages::{
+    DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PriorityStage, Promotion, RegistryHealthStage,
+    ReplicaConfig, ReplicaStage,
+};
 
 use super::event::NamedPolicy;
 use super::subchannel::Subchannel;
@@ -27,7 +30,9 @@ pub(super) struct Balancer {
     registry_health: RegistryHealthStage,
     /// Before the priorities: a group whose endpoints are ejected is one that fails.
     outliers: OutlierStage,
-    pub(super) priority: PriorityStage,
+    /// Before the priorities: a group serves while its replicas do.
+    replicas: ReplicaStage,
+    priority: PriorityStage,
     /// Custom ones.
     stages: Vec<Box<dyn Stage>>,
     current: NamedPolicy,
@@ -39,6 +44,7 @@ pub(super) struct Balancer {
 #[derive(Debug)]
 pub(super) struct StageConfigs {
     pub(super) outliers: OutlierConfig,
+    pub(super) replicas: ReplicaConfig,
     pub(super) failover: FailoverConfig,
     pub(super) custom: Vec<Box<dyn Stage>>,
 }
@@ -57,6 +63,7 @@ pub(super) struct Outcome {
     pub(super) pickers: Box<[NamedPicker]>,
     pub(super) rows: Box<[Row]>,
     pub(super) failover: Option<FailoverState>,
+    pub(super) promotions: Box<[Promotion]>,
     pub(super) plan: Plan,
 }
 
@@ -67,6 +74,7 @@ impl Balancer {
             drain: DrainStage::default(),
             registry_health: RegistryHealthStage,
             outliers: OutlierStage::new(config.outliers),
+            replicas: ReplicaStage::new(config.replicas),
             priority: PriorityStage::new(config.failover),
             stages: config.custom,
             current: policy,
@@ -86,6 +94,14 @@ impl Balancer {
         self.further.push(policy);
     }
 
+    /// Puts a group in front, or returns to where calls would rather be: to the best group, and from replicas to their primaries.
+    pub(super) fn force_group(&mut self, priority: Option<u32>) {
+        self.priority.force(priority);
+        if priority.is_none() {
+            self.replicas.hand_back();
+        }
+    }
+
     /// Looks at the subchannels. `events` gets a finished switch.
     pub(super) fn rebuild(&mut self, now: Instant, table: &Table, entropy: u64, events: &mut Vec<LbEvent>) -> Outcome {
         let mut plan = Plan::new(entropy);
@@ -102,21 +118,31 @@ impl Balancer {
         }
         events.append(&mut plan.events);
         let failover = if self.current.policy.spans_priorities() { None } else { self.priority.state() };
-        Outcome { state: state.state, pickers: pickers.into(), rows: rows(table, visible, &hidden), failover, plan }
+        let (rows, promotions) = (rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
+        Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, plan }
     }
 
     /// The names of the policies, and no opinion of theirs.
     pub(super) fn unasked(&self) -> Outcome {
         let names = std::iter::once(&self.current).chain(&self.further).map(|policy| &policy.name);
         let pickers = names.map(|name| NamedPicker { name: Arc::clone(name), picker: Always::queue() }).collect();
-        Outcome { state: ConnectivityState::Idle, pickers, rows: Box::default(), failover: None, plan: Plan::default() }
+        Outcome {
+            state: ConnectivityState::Idle,
+            pickers,
+            rows: Box::default(),
+            failover: None,
+            promotions: Box::default(),
+            plan: Plan::default(),
+        }
     }
 
     /// Runs the stages, and notes which one hid each subchannel that is hidden.
     fn stage(&mut self, now: Instant, table: &Table, plan: &mut Plan) -> (Vec<SubchannelView>, Vec<Hidden>) {
         let mut visible: Vec<SubchannelView> = table.iter().map(Subchannel::view).collect();
         let mut hidden = Vec::new();
-        let mut stages: Vec<&mut dyn Stage> = vec![&mut self.drain, &mut self.registry_health, &mut self.outliers];
+        self.replicas.list(&visible);
+        let mut stages: Vec<&mut dyn Stage> =
+            vec![&mut self.drain, &mut self.registry_health, &mut self.outliers, &mut self.replicas];
         if !self.current.policy.spans_priorities() {
             stages.push(&mut self.priority);
         }

@@ -92,7 +92,7 @@ pub enum Command {
     /// Give an endpoint no new calls (`true`) or take it back (`false`). Remembered even while it is not listed.
     Drain(EndpointKey, bool),
     /// Use the endpoints of this priority before all others, or with `None` those that would be used anyway, without waiting for them to
-    /// prove themselves.
+    /// prove themselves; replicas then hand back to primaries that are READY, too.
     ForceGroup(Option<u32>),
     /// End every current wait between connection attempts, as if none had failed.
     ResetBackoff,

@@ -40,7 +40,7 @@ use crate::health::ServingStatus;
 use crate::policy::Stage;
 use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
-use crate::stages::{FailoverConfig, OutlierConfig};
+use crate::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
 
 use balancer::{Balancer, StageConfigs};
 use publish::Published;
@@ -64,6 +64,8 @@ pub struct MachineConfig {
     /// How calls move between groups of endpoints; the default is gRPC's. [Check](FailoverConfig::check) it first: a time that cannot be
     /// counted never comes.
     pub failover: FailoverConfig,
+    /// When replicas stand in for their primaries. [Check](ReplicaConfig::check) it first.
+    pub replicas: ReplicaConfig,
     /// Custom stages, run after the built-in ones.
     pub stages: Vec<Box<dyn Stage>>,
     /// What admits attempts to endpoints, asked in this order; see [`gate`](crate::gate).
@@ -82,6 +84,7 @@ impl MachineConfig {
             watch_health: false,
             outlier_detection: OutlierConfig::default(),
             failover: FailoverConfig::default(),
+            replicas: ReplicaConfig::default(),
             stages: Vec::new(),
             gatekeepers: Vec::new(),
             gate_signal: GateSignal::default(),
@@ -130,7 +133,12 @@ struct Resolution {
 impl Machine {
     /// A machine in IDLE. Nothing happens before [`Event::ExitIdle`].
     pub fn new(config: MachineConfig, policy: NamedPolicy) -> Self {
-        let stages = StageConfigs { outliers: config.outlier_detection, failover: config.failover, custom: config.stages };
+        let stages = StageConfigs {
+            outliers: config.outlier_detection,
+            replicas: config.replicas,
+            failover: config.failover,
+            custom: config.stages,
+        };
         Self {
             outfit: Outfit { backoff: config.backoff, gatekeepers: config.gatekeepers, gate_signal: config.gate_signal },
             watch_health: config.watch_health,
@@ -297,7 +305,7 @@ impl Machine {
         match command {
             Command::SetPolicy(policy) => self.balancer.switch(policy),
             Command::AddPolicy(policy) => self.balancer.keep(policy),
-            Command::ForceGroup(priority) => self.balancer.priority.force(priority),
+            Command::ForceGroup(priority) => self.balancer.force_group(priority),
             Command::Drain(endpoint, drained) => return self.drain(endpoint, drained),
             Command::Rebuild => {}
             Command::ResetBackoff => return self.table.iter_mut().for_each(Subchannel::reset_backoff),

@@ -37,6 +37,7 @@ impl Machine {
             rows: outcome.rows,
             load_reports: outcome.plan.load_reports,
             failover: outcome.failover,
+            promotions: outcome.promotions,
             derived: Derived::default(),
         })));
     }

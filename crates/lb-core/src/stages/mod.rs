@@ -5,14 +5,16 @@
 //! endpoints.
 //!
 //! [`DrainStage`] and [`RegistryHealthStage`] say who may take calls at all and come first; [`OutlierStage`], if it is on, shows as failing
-//! whom calls find failing; [`PriorityStage`] chooses a group among those.
+//! whom calls find failing; [`ReplicaStage`] hides who stands by for another; [`PriorityStage`] chooses a group among those.
 
 mod drain;
 mod outlier;
 mod priority;
 mod registry_health;
+mod replica;
 
 pub use drain::DrainStage;
 pub use outlier::{FailurePercentageEjection, LatencyEjection, OutlierConfig, OutlierStage, SuccessRateEjection};
 pub use priority::{FailBack, FailoverConfig, FailoverState, GroupState, PriorityStage};
 pub use registry_health::RegistryHealthStage;
+pub use replica::{Promotion, ReplicaConfig, ReplicaStage};

@@ -41,6 +41,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use config::FailoverConfig;
+pub(crate) use config::checked;
 pub use state::{FailBack, FailoverState, GroupState};
 
 use crate::connectivity::ConnectivityState::{self, Connecting, Idle, Ready, Shutdown, TransientFailure};

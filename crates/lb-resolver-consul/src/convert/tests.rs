@@ -23,7 +23,7 @@ fn read(entry: Entry) -> (Endpoint, Vec<String>) {
 fn meta_and_tags_set_attributes() {
     let (endpoint, complaints) = read(one(
         r#""Address":"10.0.0.9","Tags":["gpu","weight=9","cost=1.5","color=red"],
-           "Meta":{"weight":"7","capabilities":"fast, cheap","zone":"b","priority":"2","capacity":"10","hostname":"h","team":"x"}"#,
+           "Meta":{"weight":"7","capabilities":"fast, cheap","zone":"b","priority":"2","capacity":"10","hostname":"h","replica_of":"n1/s0","team":"x"}"#,
         r#""Datacenter":"dc1","Meta":{"zone":"a","sub_zone":"rack","team":"y","os":"linux","cost":"9"}"#,
         "",
     ));
@@ -33,6 +33,7 @@ fn meta_and_tags_set_attributes() {
     assert_eq!(attributes.locality, Locality::new("dc1", "b", "rack"));
     assert_eq!(attributes.capabilities.iter().map(|word| &**word).collect::<Vec<_>>(), ["cheap", "color=red", "fast", "gpu"]);
     assert_eq!((attributes.hostname.as_deref(), attributes.id.as_deref()), (Some("h"), Some("n1/s1")));
+    assert_eq!(attributes.replica_of.as_deref(), Some("n1/s0"));
     let metadata: Vec<_> = attributes.metadata.iter().map(|(key, value)| format!("{key}={value}")).collect();
     assert_eq!(metadata, ["consul.node=n1", "consul.service_id=s1", "os=linux", "team=x"]);
     assert!(complaints.is_empty(), "{complaints:?}");

@@ -14,7 +14,17 @@ use super::quoted;
 pub(super) fn set(attributes: &mut Attributes, key: &str, value: &Value) -> Result<bool, String> {
     let known = matches!(
         key,
-        "weight" | "locality" | "priority" | "capabilities" | "capacity" | "cost" | "health" | "id" | "hostname" | "metadata"
+        "weight"
+            | "locality"
+            | "priority"
+            | "capabilities"
+            | "capacity"
+            | "cost"
+            | "health"
+            | "id"
+            | "replicaOf"
+            | "hostname"
+            | "metadata"
     );
     if !known || value.is_null() {
         return Ok(known);
@@ -28,6 +38,7 @@ pub(super) fn set(attributes: &mut Attributes, key: &str, value: &Value) -> Resu
         "cost" => attributes.cost = Some(cost(value)?),
         "health" => attributes.health = read(key, value, "unknown, healthy, degraded, draining or unhealthy")?,
         "id" => attributes.id = Some(word(key, value)?),
+        "replicaOf" => attributes.replica_of = Some(word(key, value)?),
         "hostname" => attributes.hostname = Some(word(key, value)?),
         _ => attributes.metadata = read::<BTreeMap<Arc<str>, Arc<str>>>(key, value, "an object whose values are texts")?,
     }

@@ -15,7 +15,7 @@ fn error(value: impl AsRef<[u8]>) -> String {
 #[test]
 fn every_attribute_of_ours_is_read() {
     let endpoint = ok(r#"{"addresses":["10.0.0.1:1","[::1]:1"],"weight":3,"locality":{"region":"eu","zone":"a","subZone":"r1"},
-        "priority":1,"capabilities":["gpu"],"capacity":10,"cost":0.5,"health":"draining","id":"s1","hostname":"h.test",
+        "priority":1,"capabilities":["gpu"],"capacity":10,"cost":0.5,"health":"draining","id":"s1","replicaOf":"s0","hostname":"h.test",
         "metadata":{"version":"2"},"added later":[1]}"#);
     let attributes = &endpoint.attributes;
     assert_eq!(endpoint.key().as_str(), "10.0.0.1:1,[::1]:1");
@@ -24,6 +24,7 @@ fn every_attribute_of_ours_is_read() {
     assert!(attributes.capabilities.contains("gpu"));
     assert_eq!(attributes.health, RegistryHealth::Draining);
     assert_eq!((attributes.id.as_deref(), attributes.hostname.as_deref()), (Some("s1"), Some("h.test")));
+    assert_eq!(attributes.replica_of.as_deref(), Some("s0"));
     assert_eq!(attributes.metadata.get("version").map(AsRef::as_ref), Some("2"));
 }
 

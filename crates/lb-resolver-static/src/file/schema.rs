@@ -210,6 +210,7 @@ struct EntryKeys {
     #[serde(default)]
     health: RegistryHealth,
     id: Option<String>,
+    replica_of: Option<String>,
     hostname: Option<String>,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
@@ -255,6 +256,7 @@ impl EntryKeys {
             return Err(format!("`cost` is {cost}; allowed is a finite number, not negative"));
         }
         attributes.id = word("id", self.id)?;
+        attributes.replica_of = word("replicaOf", self.replica_of)?;
         attributes.hostname = word("hostname", self.hostname)?;
         attributes.weight = self.weight;
         attributes.locality = Locality::new(self.locality.region, self.locality.zone, self.locality.sub_zone);

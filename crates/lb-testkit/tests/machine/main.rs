@@ -9,6 +9,7 @@ mod health;
 mod idle;
 mod priority;
 mod quiet;
+mod replica;
 mod resolution;
 mod stages;
 mod support;

@@ -113,7 +113,7 @@ impl FailoverConfig {
 }
 
 /// Refuses a time above 30 days.
-fn checked(field: &str, time: Duration) -> Result<(), ConfigError> {
+pub(crate) fn checked(field: &str, time: Duration) -> Result<(), ConfigError> {
     let error = || ConfigError::new(field, format!("{time:?}"), "a duration from 0 s to 30 days");
     if time <= LONGEST { Ok(()) } else { Err(error()) }
 }

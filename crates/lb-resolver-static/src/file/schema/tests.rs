@@ -22,6 +22,7 @@ endpoints:
     cost: 0.25
     health: draining
     id: orders-2
+    replicaOf: orders-1
     hostname: orders.example
     metadata: {owner: shop}
   - addresses: ["10.0.0.3:50051", "[2001:db8::3]:50051"]
@@ -34,7 +35,7 @@ const FULL_JSON: &str = r#"{
     {"address": "orders-2.internal:50051", "weight": 3, "priority": 1,
      "locality": {"region": "eu-west-1", "zone": "eu-west-1b", "subZone": "rack-4"},
      "capabilities": ["gpu"], "capacity": 100, "cost": 0.25, "health": "draining", "id": "orders-2",
-     "hostname": "orders.example", "metadata": {"owner": "shop"}},
+     "replicaOf": "orders-1", "hostname": "orders.example", "metadata": {"owner": "shop"}},
     {"addresses": ["10.0.0.3:50051", "[2001:db8::3]:50051"]}
   ],
   "serviceConfig": {"loadBalancingConfig": [{"round_robin": {}}]}
@@ -51,6 +52,7 @@ fn every_key_is_read_and_both_formats_say_the_same() {
     assert_eq!((full.attributes.capacity, full.attributes.cost), (Some(100), Some(0.25)));
     assert_eq!(full.attributes.health, RegistryHealth::Draining);
     assert_eq!(full.attributes.id.as_deref(), Some("orders-2"));
+    assert_eq!(full.attributes.replica_of.as_deref(), Some("orders-1"));
     assert_eq!(full.attributes.hostname.as_deref(), Some("orders.example"));
     assert!(full.attributes.capabilities.contains("gpu"));
     assert_eq!(full.attributes.metadata["owner"].as_ref(), "shop");
