@@ -24,6 +24,7 @@
 //! | send the calls of a session to one endpoint | [`SessionConfig`], [`SessionStore`], [`SessionTokens`], [`sessions`] |
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |
 //! | see what the channel does | [`LbChannel::endpoints`], [`LbChannel::subscribe`], [`LbEvent`] |
+//! | export metrics | `telemetry`, behind the features `otel` and `prometheus`; [`LbChannel::stats`] for a look of your own |
 //! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |
 //! | check whether they serve | [`health`] |
 //! | set TLS, keepalive, windows | [`transport`] |
@@ -45,6 +46,8 @@ pub use lb_resolver_etcd as etcd;
 pub use lb_resolver_kube as kubernetes;
 #[cfg(feature = "server")]
 pub use lb_server as server;
+#[cfg(feature = "otel")]
+pub use lb_telemetry as telemetry;
 pub use lb_transport as transport;
 
 /// The resolvers that come with the channel, to configure them or to feed one from the program, and resolvers made of others.

@@ -51,8 +51,10 @@ async fn the_life_of_an_endpoint_in_the_order_it_happened() {
         [
             LbEvent::EndpointAdded(key.clone()),
             moved(Idle, Connecting),
+            LbEvent::Connected { endpoint: key.clone(), address: server.addr().to_string().into() },
             moved(Connecting, Ready),
             LbEvent::EndpointUpdated(key.clone()),
+            LbEvent::Disconnected { endpoint: key.clone(), reason: None },
             LbEvent::EndpointRemoved(key.clone()),
         ]
     );

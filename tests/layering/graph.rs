@@ -23,8 +23,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-resolver-kube", &["lb-core"]),
     ("lb-orca", &["lb-core"]),
     ("lb-server", &["lb-core", "lb-orca"]),
-    ("lb-telemetry", &["lb-core"]),
-    ("lb-admin", &["lb-core"]),
+    // They read channels and pull their levers, which only lb-tonic has.
+    ("lb-telemetry", &["lb-core", "lb-tonic"]),
+    ("lb-admin", &["lb-core", "lb-tonic"]),
     ("lb-sim", &["lb-core"]),
     ("evenkeel", LIBRARIES),
     // The command is a user like any other.

@@ -31,6 +31,27 @@ pub enum LbEvent {
         /// Why, if it is bad news.
         reason: Option<Arc<str>>,
     },
+    /// A connection came up.
+    Connected {
+        /// To which endpoint.
+        endpoint: EndpointKey,
+        /// Which of its addresses answered.
+        address: Arc<str>,
+    },
+    /// An attempt to connect failed on all its addresses.
+    ConnectFailed {
+        /// To which endpoint.
+        endpoint: EndpointKey,
+        /// Each address and what went wrong.
+        reason: Arc<str>,
+    },
+    /// A connection takes no more calls.
+    Disconnected {
+        /// Of which endpoint.
+        endpoint: EndpointKey,
+        /// What happened to it; `None` if the channel closed it, because the endpoint went, or nobody wants it.
+        reason: Option<Arc<str>>,
+    },
     /// An operator drained an endpoint or took it back.
     Drained {
         /// Which endpoint.
@@ -135,6 +156,36 @@ pub enum LbEvent {
     Lagged(u64),
 }
 
+impl LbEvent {
+    /// Its kind in one word, as in its data form: what events are counted by.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::EndpointAdded(_) => "endpoint_added",
+            Self::EndpointRemoved(_) => "endpoint_removed",
+            Self::EndpointUpdated(_) => "endpoint_updated",
+            Self::SubchannelState { .. } => "subchannel_state",
+            Self::Connected { .. } => "connected",
+            Self::ConnectFailed { .. } => "connect_failed",
+            Self::Disconnected { .. } => "disconnected",
+            Self::Drained { .. } => "drained",
+            Self::Failover { .. } => "failover",
+            Self::ChannelState { .. } => "channel_state",
+            Self::Overloaded { .. } => "overloaded",
+            Self::ScalingAdvised { .. } => "scaling_advised",
+            Self::PolicyChanged { .. } => "policy_changed",
+            Self::ResolverFailed(_) => "resolver_failed",
+            Self::ResolverRecovered => "resolver_recovered",
+            Self::ConfigRefused(_) => "config_refused",
+            Self::ConfigChanged(_) => "config_changed",
+            Self::SessionMoved { .. } => "session_moved",
+            Self::LoadUpdated { .. } => "load_updated",
+            Self::HealthChanged { .. } => "health_changed",
+            Self::SelectionFailed { .. } => "selection_failed",
+            Self::Lagged(_) => "lagged",
+        }
+    }
+}
+
 /// Is told every event, in order, on the channel's own task; must not block.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Something changed.
@@ -151,6 +202,10 @@ impl fmt::Display for LbEvent {
                 write!(f, "endpoint {endpoint} {from} -> {to}")?;
                 reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
             }
+            Self::Connected { endpoint, address } => write!(f, "endpoint {endpoint} connected at {address}"),
+            Self::ConnectFailed { endpoint, reason } => write!(f, "endpoint {endpoint} cannot be connected: {reason}"),
+            Self::Disconnected { endpoint, reason: Some(reason) } => write!(f, "endpoint {endpoint} disconnected: {reason}"),
+            Self::Disconnected { endpoint, reason: None } => write!(f, "endpoint {endpoint} disconnected by this client"),
             Self::Drained { endpoint, drained: true } => write!(f, "endpoint {endpoint} drained"),
             Self::Drained { endpoint, drained: false } => write!(f, "endpoint {endpoint} back from drain"),
             Self::Promoted { endpoint, primary, reason } => write!(f, "endpoint {endpoint} serves in place of {primary}: {reason}"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use arc_swap::Cache;
@@ -44,6 +44,17 @@ pub struct LbChannel {
     scratch: Scratch,
 }
 
+/// A reference to a channel that does not keep it alive; see [`LbChannel::downgrade`].
+#[derive(Debug, Clone)]
+pub struct WeakChannel(Weak<Handle>);
+
+impl WeakChannel {
+    /// The channel, if anybody still has it.
+    pub fn upgrade(&self) -> Option<LbChannel> {
+        self.0.upgrade().map(LbChannel::new)
+    }
+}
+
 impl Clone for LbChannel {
     fn clone(&self) -> Self {
         Self { handle: Arc::clone(&self.handle), snapshot: self.snapshot.clone(), scratch: self.handle.scratch() }
@@ -60,6 +71,11 @@ impl LbChannel {
         let snapshot = Cache::new(SnapshotSource(Arc::clone(handle.shared())));
         let scratch = handle.scratch();
         Self { handle, snapshot, scratch }
+    }
+
+    /// A reference that does not keep the channel alive: for those who watch it and must not make it outlive its users.
+    pub fn downgrade(&self) -> WeakChannel {
+        WeakChannel(Arc::downgrade(&self.handle))
     }
 
     /// The channel's state now.

@@ -43,7 +43,7 @@ mod transport;
 
 pub use builder::LbChannelBuilder;
 pub use call::{Call, ResponseBody};
-pub use channel::LbChannel;
+pub use channel::{LbChannel, WeakChannel};
 pub use connection_service::ConnectionService;
 pub use discover::{Changes, DiscoverResolver};
 pub use endpoints::EndpointInfo;

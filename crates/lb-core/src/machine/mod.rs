@@ -31,6 +31,7 @@ use std::time::Instant;
 
 pub use event::{AttemptId, Command, Effect, Event, NamedPolicy};
 
+use crate::address::Address;
 use crate::backoff::BackoffConfig;
 use crate::endpoint::EndpointKey;
 use crate::entropy::Entropy;
@@ -170,9 +171,9 @@ impl Machine {
             Event::ResolveFailed(error) if self.phase == Phase::Active => self.resolve_failed(error),
             Event::Resolved(_) | Event::ResolveFailed(_) => {}
             Event::ConnectRequested(slot) => self.connect_requested(slot),
-            Event::Connected { slot, attempt, .. } => self.connected(slot, attempt, effects),
+            Event::Connected { slot, attempt, address } => self.connected(slot, attempt, &address, effects),
             Event::ConnectFailed { slot, attempt, error } => self.connect_failed(slot, attempt, error),
-            Event::Closed { slot, attempt, .. } => self.closed(slot, attempt),
+            Event::Closed { slot, attempt, reason } => self.closed(slot, attempt, reason),
             Event::Health { slot, attempt, status } => self.health(slot, attempt, status),
             Event::Command(command) => self.command(command),
             Event::Tick => self.tick(now),
@@ -214,11 +215,20 @@ impl Machine {
         effects.push(Effect::StopResolver);
         self.resolution = Resolution::default();
         for subchannel in self.table.clear() {
-            effects.extend(subchannel.attempt().map(|attempt| Effect::Close { slot: subchannel.slot, attempt }));
-            self.events.push(LbEvent::EndpointRemoved(subchannel.endpoint.key().clone()));
+            self.let_go(&subchannel, effects);
         }
         self.policy_wake = None;
         self.dirty = true;
+    }
+
+    /// Closes what a subchannel has, which is gone.
+    fn let_go(&mut self, subchannel: &Subchannel, effects: &mut Vec<Effect>) {
+        let endpoint = subchannel.endpoint.key();
+        effects.extend(subchannel.attempt().map(|attempt| Effect::Close { slot: subchannel.slot, attempt }));
+        if subchannel.is_connected() {
+            self.events.push(LbEvent::Disconnected { endpoint: endpoint.clone(), reason: None });
+        }
+        self.events.push(LbEvent::EndpointRemoved(endpoint.clone()));
     }
 
     fn resolved(&mut self, mut update: ResolverUpdate, effects: &mut Vec<Effect>) {
@@ -237,8 +247,7 @@ impl Machine {
         self.resolution.resolved = true;
         self.resolution.note = update.note;
         for subchannel in difference.removed {
-            effects.extend(subchannel.attempt().map(|attempt| Effect::Close { slot: subchannel.slot, attempt }));
-            self.events.push(LbEvent::EndpointRemoved(subchannel.endpoint.key().clone()));
+            self.let_go(&subchannel, effects);
         }
         self.events.extend(difference.added.into_iter().map(LbEvent::EndpointAdded));
         self.events.extend(difference.updated.into_iter().map(LbEvent::EndpointUpdated));
@@ -265,7 +274,7 @@ impl Machine {
         }
     }
 
-    fn connected(&mut self, slot: Slot, attempt: AttemptId, effects: &mut Vec<Effect>) {
+    fn connected(&mut self, slot: Slot, attempt: AttemptId, address: &Address, effects: &mut Vec<Effect>) {
         let Some(subchannel) = self.table.current_mut(slot, attempt) else {
             // The endpoint went while its connection came up.
             effects.push(Effect::Close { slot, attempt });
@@ -273,6 +282,10 @@ impl Machine {
         };
         let connected = subchannel.connected(self.watch_health);
         self.dirty |= connected;
+        if connected {
+            let (endpoint, address) = (subchannel.endpoint.key().clone(), address.to_string().into());
+            self.events.push(LbEvent::Connected { endpoint, address });
+        }
         if connected && self.watch_health {
             effects.push(Effect::WatchHealth { slot, attempt });
         }
@@ -280,14 +293,20 @@ impl Machine {
 
     fn connect_failed(&mut self, slot: Slot, attempt: AttemptId, error: Arc<str>) {
         if let Some(subchannel) = self.table.current_mut(slot, attempt) {
-            let failed = subchannel.failed(error);
+            let failed = subchannel.failed(Arc::clone(&error));
             self.dirty |= failed;
             self.re_resolve |= failed;
+            if failed {
+                self.events.push(LbEvent::ConnectFailed { endpoint: subchannel.endpoint.key().clone(), reason: error });
+            }
         }
     }
 
-    fn closed(&mut self, slot: Slot, attempt: AttemptId) {
+    fn closed(&mut self, slot: Slot, attempt: AttemptId, reason: Arc<str>) {
         if let Some(subchannel) = self.table.current_mut(slot, attempt) {
+            if subchannel.is_connected() {
+                self.events.push(LbEvent::Disconnected { endpoint: subchannel.endpoint.key().clone(), reason: Some(reason) });
+            }
             subchannel.closed(self.outfit.backoff.nominal(0));
             self.dirty = true;
             self.re_resolve = true;

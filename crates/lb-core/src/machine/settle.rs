@@ -120,6 +120,9 @@ impl Machine {
     fn disconnect(&mut self, slot: Slot, effects: &mut Vec<Effect>) {
         let Some(subchannel) = self.table.get_mut(slot).filter(|subchannel| !subchannel.wanted) else { return };
         let before = subchannel.state();
+        if subchannel.is_connected() {
+            self.events.push(LbEvent::Disconnected { endpoint: subchannel.endpoint.key().clone(), reason: None });
+        }
         effects.extend(subchannel.abandon().map(|attempt| Effect::Close { slot, attempt }));
         self.dirty |= subchannel.state() != before;
     }

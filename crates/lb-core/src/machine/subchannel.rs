@@ -88,6 +88,10 @@ impl Subchannel {
         }
     }
 
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.link, Link::Connection { .. })
+    }
+
     pub(super) fn state(&self) -> ConnectivityState {
         match (&self.link, &self.failure) {
             (Link::Connection { health: ServingStatus::Serving, .. }, _) => ConnectivityState::Ready,
@@ -110,8 +114,8 @@ impl Subchannel {
     pub(super) fn view(&self) -> SubchannelView {
         let mut view = SubchannelView::new(self.slot, Arc::clone(&self.endpoint), self.state(), Arc::clone(&self.stats));
         view.error = self.error().cloned();
-        view.connected = matches!(self.link, Link::Connection { .. });
         view.gates = self.gates.clone();
+        view.connected = self.is_connected();
         view
     }
 

@@ -217,3 +217,21 @@ fn a_connection_nobody_wants_back_stays_idle() {
     net.resolve_to(ResolverUpdate::default());
     assert_eq!(net.connected().len(), 0);
 }
+
+#[test]
+fn every_connection_is_told_once_when_it_comes_and_once_when_it_goes() {
+    let mut net = running(round_robin(), &[A]);
+    net.resolve([A, B]);
+    net.run_for(secs(1));
+    net.close(A);
+    net.run_for(secs(10));
+    net.resolve([A]);
+    let told = |wanted: &dyn Fn(&LbEvent) -> bool| events(&net).into_iter().filter(|event| wanted(event)).count();
+    let connected = LbEvent::Connected { endpoint: A.into(), address: A.into() };
+    assert_eq!(told(&|event| *event == connected), 2, "at first, and after it was lost");
+    assert_eq!(told(&|event| matches!(event, LbEvent::Disconnected { endpoint, reason: Some(_) } if *endpoint == A.into())), 1);
+    assert!(told(&|event| matches!(event, LbEvent::ConnectFailed { endpoint, .. } if *endpoint == B.into())) >= 2);
+    assert_eq!(told(&|event| matches!(event, LbEvent::Disconnected { endpoint, .. } if *endpoint == B.into())), 0, "it never was");
+    net.resolve_to(ResolverUpdate::default());
+    assert!(events(&net).contains(&&LbEvent::Disconnected { endpoint: A.into(), reason: None }));
+}

@@ -125,7 +125,8 @@ fn endpoints_are_told_as_they_come_and_go() {
     let mut net = running(round_robin(), &[A]);
     net.take_records();
     net.resolve([B]);
-    assert_eq!(events(&net)[..2], [&LbEvent::EndpointRemoved(A.into()), &LbEvent::EndpointAdded(B.into())]);
+    let gone = LbEvent::Disconnected { endpoint: A.into(), reason: None };
+    assert_eq!(events(&net)[..3], [&gone, &LbEvent::EndpointRemoved(A.into()), &LbEvent::EndpointAdded(B.into())]);
     assert_eq!(count(&net, &LbEvent::EndpointAdded(B.into())), 1);
 }
 

@@ -1,0 +1,64 @@
+//! Metrics of evenkeel channels by OpenTelemetry, and in Prometheus' text form.
+//!
+//! [`Metrics`] makes the instruments of a meter once. A channel takes part by [`Metrics::observer`], which counts what happens, and by
+//! [`Metrics::watch`], which reads what is. Reading happens when the meter's reader collects, so a channel that nobody scrapes costs
+//! nothing, and calls pay nothing in either case: what is read are the counters policies need anyway.
+//!
+//! | instrument | kind | unit | attributes |
+//! |---|---|---|---|
+//! | `grpc.subchannel.connection_attempts_succeeded` | counter | `{attempt}` | `grpc.target` |
+//! | `grpc.subchannel.connection_attempts_failed` | counter | `{attempt}` | `grpc.target` |
+//! | `grpc.subchannel.disconnections` | counter | `{disconnection}` | `grpc.target` |
+//! | `grpc.subchannel.open_connections` | up-down counter | `{connection}` | `grpc.target` |
+//! | `evenkeel.events` | counter | `{event}` | `grpc.target`, `evenkeel.event` |
+//! | `evenkeel.channel.endpoints` | gauge | `{endpoint}` | `grpc.target`, `evenkeel.state` |
+//! | `evenkeel.channel.endpoints_taking_calls` | gauge | `{endpoint}` | `grpc.target` |
+//! | `evenkeel.channel.waiting_calls` | gauge | `{call}` | `grpc.target` |
+//! | `evenkeel.resolver.stale_time` | gauge | `s` | `grpc.target` |
+//! | `evenkeel.resolver.updates`, `.failures` | counter | `{update}`, `{failure}` | `grpc.target` |
+//! | `evenkeel.endpoint.in_flight` | gauge | `{call}` | `grpc.target`, `evenkeel.endpoint` |
+//! | `evenkeel.endpoint.attempts` | counter | `{attempt}` | `grpc.target`, `evenkeel.endpoint`, `evenkeel.outcome` |
+//! | `evenkeel.endpoint.latency` | gauge | `s` | `grpc.target`, `evenkeel.endpoint`, `evenkeel.quantile` |
+//! | `evenkeel.endpoint.load`, `.weight` | gauge | `1` | `grpc.target`, `evenkeel.endpoint` |
+//!
+//! Names and units of the `grpc.` instruments are gRPC's (gRFC A94). Those per endpoint are off unless asked for by
+//! [`MetricsConfig::per_endpoint`], since a large target would make as many series; with it [`MetricsConfig::max_endpoints`] bounds them.
+//!
+//! The number to alert on first is `evenkeel.resolver.stale_time`: it is 0 while the resolver answers, and grows from the first failure
+//! on while the channel goes on with the last good set.
+#![cfg_attr(
+    feature = "prometheus",
+    doc = r#"
+```
+# #[tokio::main(flavor = "current_thread")]
+# async fn main() -> Result<(), Box<dyn std::error::Error>> {
+use lb_telemetry::{MetricsConfig, Prometheus};
+use lb_tonic::LbChannel;
+
+let prometheus = Prometheus::new(MetricsConfig::new().per_endpoint(true))?;
+let metrics = prometheus.metrics();
+let target = "static:///10.0.0.1:50051,10.0.0.2:50051";
+let channel = LbChannel::builder(target).observer(metrics.observer(target)).build()?;
+metrics.watch(&channel);
+assert!(prometheus.text()?.contains("evenkeel_resolver_stale_time_seconds"));
+# Ok(())
+# }
+```
+"#
+)]
+#![forbid(unsafe_code)]
+
+mod config;
+mod counts;
+mod gauges;
+mod metrics;
+#[cfg(feature = "prometheus")]
+mod prometheus;
+mod watched;
+
+pub use config::MetricsConfig;
+pub use counts::ChannelCounts;
+pub use metrics::Metrics;
+
+#[cfg(feature = "prometheus")]
+pub use crate::prometheus::{ExpositionError, Prometheus};

@@ -1,0 +1,44 @@
+//! The door: instruments of a meter, and the channels that feed them.
+
+use std::sync::Arc;
+
+use lb_tonic::LbChannel;
+use opentelemetry::metrics::Meter;
+
+use crate::config::MetricsConfig;
+use crate::counts::{ChannelCounts, Counters};
+use crate::gauges;
+use crate::watched::Watched;
+
+/// The instruments of one meter. Cloning is cheap, and clones are the same.
+///
+/// There is no global meter here: a program passes the one it wants, and may make several of these.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    counters: Arc<Counters>,
+    watched: Arc<Watched>,
+}
+
+impl Metrics {
+    /// Makes the instruments. The name of the meter is the program's choice; gRPC's convention is that of the library.
+    pub fn new(meter: &Meter, config: &MetricsConfig) -> Self {
+        let watched = Arc::new(Watched::default());
+        gauges::of_channels(meter, &watched);
+        if config.per_endpoint {
+            gauges::of_endpoints(meter, &watched, config.max_endpoints);
+        }
+        Self { counters: Arc::new(Counters::new(meter)), watched }
+    }
+
+    /// Counts what happens in a channel: to be passed to [`LbChannelBuilder::observer`](lb_tonic::LbChannelBuilder::observer). `target`
+    /// is what `grpc.target` says.
+    pub fn observer(&self, target: impl Into<Arc<str>>) -> ChannelCounts {
+        ChannelCounts::new(Arc::clone(&self.counters), &target.into())
+    }
+
+    /// Exports the state of a channel as long as it lives, which this does not prolong. Each channel is to be watched once, not each of
+    /// its clones.
+    pub fn watch(&self, channel: &LbChannel) {
+        self.watched.add(channel);
+    }
+}
