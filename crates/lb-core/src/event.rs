@@ -168,6 +168,8 @@ impl LbEvent {
             Self::ConnectFailed { .. } => "connect_failed",
             Self::Disconnected { .. } => "disconnected",
             Self::Drained { .. } => "drained",
+            Self::Promoted { .. } => "promoted",
+            Self::Demoted { .. } => "demoted",
             Self::Failover { .. } => "failover",
             Self::ChannelState { .. } => "channel_state",
             Self::Overloaded { .. } => "overloaded",
