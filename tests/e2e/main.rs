@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
 
 mod balance;
+mod breakers;
 mod deadlines;
 mod events;
 mod health;

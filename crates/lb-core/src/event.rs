@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::breaker::{BreakerChange, BreakerReason, BreakerState};
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 use crate::service_config::ConfigSource;
@@ -147,6 +148,19 @@ pub enum LbEvent {
         /// Whether it may get calls.
         healthy: bool,
     },
+    /// A [circuit breaker](crate::breaker) changed.
+    BreakerChanged {
+        /// Of which endpoint.
+        endpoint: EndpointKey,
+        /// For which group of methods; `*` is all.
+        group: Arc<str>,
+        /// Before.
+        from: BreakerState,
+        /// After.
+        to: BreakerState,
+        /// Why.
+        reason: BreakerReason,
+    },
     /// A [selector](crate::selector) found no endpoint.
     SelectionFailed {
         /// Why.
@@ -182,6 +196,7 @@ impl LbEvent {
             Self::SessionMoved { .. } => "session_moved",
             Self::LoadUpdated { .. } => "load_updated",
             Self::HealthChanged { .. } => "health_changed",
+            Self::BreakerChanged { .. } => "breaker_changed",
             Self::SelectionFailed { .. } => "selection_failed",
             Self::Lagged(_) => "lagged",
         }
@@ -228,8 +243,19 @@ impl fmt::Display for LbEvent {
             Self::LoadUpdated { endpoint, percent } => write!(f, "endpoint {endpoint} set to a load of {percent} %"),
             Self::HealthChanged { endpoint, healthy: true } => write!(f, "endpoint {endpoint} set healthy"),
             Self::HealthChanged { endpoint, healthy: false } => write!(f, "endpoint {endpoint} set unhealthy"),
+            Self::BreakerChanged { endpoint, group, from, to, reason } => {
+                let group = if **group == *"*" { String::new() } else { format!(" for {group}") };
+                write!(f, "breaker of {endpoint}{group} {from} -> {to}: {reason}")
+            }
             Self::SelectionFailed { reason } => write!(f, "selection failed: {reason}"),
             Self::Lagged(lost) => write!(f, "{lost} events lost by a slow subscriber"),
         }
+    }
+}
+
+impl From<BreakerChange> for LbEvent {
+    fn from(change: BreakerChange) -> Self {
+        let BreakerChange { endpoint, group, from, to, reason } = change;
+        Self::BreakerChanged { endpoint, group, from, to, reason }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::Authority;
+use lb_core::breaker::{BreakerConfig, RemoteBreaker};
 use lb_core::gate::{GateSignal, Gatekeeper};
 use lb_core::machine::{Command, MachineConfig};
 use lb_core::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
@@ -18,6 +19,7 @@ use tokio::runtime;
 use tonic::body::Body;
 use tower_service::Service;
 
+use crate::breakers::ChannelBreakers;
 use crate::channel::LbChannel;
 use crate::connection_service::ConnectionService;
 use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
@@ -61,6 +63,8 @@ pub struct LbChannelBuilder {
     replicas: ReplicaConfig,
     stages: Vec<Box<dyn Stage>>,
     gatekeepers: Vec<Arc<dyn Gatekeeper>>,
+    breaker: Option<BreakerConfig>,
+    remote_breaker: Option<Arc<dyn RemoteBreaker>>,
     transport: TransportConfig,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<lb_transport::ClientTls>,
@@ -93,6 +97,8 @@ impl LbChannelBuilder {
             replicas: ReplicaConfig::default(),
             stages: Vec::new(),
             gatekeepers: Vec::new(),
+            breaker: None,
+            remote_breaker: None,
             transport: TransportConfig::new(),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
@@ -153,6 +159,20 @@ impl LbChannelBuilder {
     /// When endpoints that are [replicas](lb_core::Attributes::replica_of) of others take over, and when they hand back.
     pub fn replicas(mut self, config: ReplicaConfig) -> Self {
         self.replicas = config;
+        self
+    }
+
+    /// Leaves endpoints alone that fail, and tries them again after a while; off by default. See [`lb_core::breaker`].
+    pub fn circuit_breaker(mut self, config: BreakerConfig) -> Self {
+        self.breaker = Some(config);
+        self
+    }
+
+    /// Lets a circuit breaker elsewhere open and close those of this channel, and tells it how calls end. Without
+    /// [`circuit_breaker`](Self::circuit_breaker) the channel's own have the default configuration; for a channel that follows the
+    /// remote alone, give it one that counts nothing.
+    pub fn remote_breaker(mut self, remote: impl RemoteBreaker) -> Self {
+        self.remote_breaker = Some(Arc::new(remote));
         self
     }
 
@@ -303,7 +323,7 @@ impl LbChannelBuilder {
         let sessions = self.prepare_sessions()?;
         let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
         let backoff = self.backoff;
-        let shared = Shared::new(ChannelSnapshot::initial());
+        let shared = Shared::new(ChannelSnapshot::initial(), self.prepare_breakers(seed, &runtime)?);
         let (machine, policies) = self.make_machine(seed, shared.gate_signal())?;
 
         let handle = Handle::new(Arc::clone(&shared), calls, policies, sessions, seed);
@@ -311,6 +331,18 @@ impl LbChannelBuilder {
         let connections = Connections::new(settings, readers);
         runtime.spawn(Driver::new(machine, shared, source, connections, idle, observers, sweep).run());
         Ok(LbChannel::new(handle))
+    }
+
+    /// Asked after all other gates: a trial call that another gate refuses would give its place back at once, and the calls that wait
+    /// for it would look again and again.
+    fn prepare_breakers(&mut self, seed: u64, runtime: &runtime::Handle) -> Result<Option<Arc<ChannelBreakers>>, ConfigError> {
+        let remote = self.remote_breaker.take();
+        let Some(config) = self.breaker.take().or_else(|| remote.as_ref().map(|_| BreakerConfig::default())) else {
+            return Ok(None);
+        };
+        let breakers = ChannelBreakers::new(config, seed, remote, runtime)?;
+        self.gatekeepers.push(Arc::clone(&breakers) as Arc<dyn Gatekeeper>);
+        Ok(Some(breakers))
     }
 
     fn prepare_sessions(&mut self) -> Result<Option<ChannelSessions>, ConfigError> {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::Cache;
 use http::{Request, Response};
+use lb_core::breaker::BreakerForce;
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::stages::{FailoverState, Promotion};
 use lb_core::{ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch};
@@ -16,6 +17,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
+use crate::breakers::NoBreaker;
 use crate::builder::LbChannelBuilder;
 use crate::call::{Call, Guard, Head, LastFailure, Picked, ResponseBody, find_endpoint, pick};
 use crate::endpoints::EndpointInfo;
@@ -104,7 +106,7 @@ impl LbChannel {
     /// Every endpoint of the target with its state, in the resolver's order.
     pub fn endpoints(&self) -> Vec<EndpointInfo> {
         let now = Instant::now();
-        self.load().core.rows.iter().map(|row| EndpointInfo::new(row, now)).collect()
+        self.handle.endpoints(&self.load().core, now)
     }
 
     /// Everything countable of the channel now, of one generation; linear in the endpoints.
@@ -178,6 +180,21 @@ impl LbChannel {
     /// Takes a drained endpoint back.
     pub fn undrain(&self, endpoint: impl Into<EndpointKey>) {
         self.command(Command::Drain(endpoint.into(), false));
+    }
+
+    /// Forces the circuit breaker of an endpoint for a group of methods, or all of the endpoint's with `None`, those of groups that are
+    /// called later included. Remembered while the endpoint is not listed, until it is reset. Its state is in [`EndpointInfo::breakers`].
+    ///
+    /// # Errors
+    /// The channel has no breakers, or none for this group.
+    pub fn force_breaker(
+        &self,
+        endpoint: impl Into<EndpointKey>,
+        group: Option<&str>,
+        force: BreakerForce,
+    ) -> Result<(), NoBreaker> {
+        let breakers = self.handle.shared().breakers.as_ref().ok_or(NoBreaker::NotConfigured)?;
+        breakers.force(endpoint.into(), group, force)
     }
 
     /// Ends every wait between connection attempts, as if none had failed.

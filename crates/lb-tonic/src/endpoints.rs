@@ -1,11 +1,14 @@
 //! The endpoints of a channel, as a program or a person may want to see them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use lb_core::breaker::BreakerInfo;
 use lb_core::{Attributes, ConnectivityState, EndpointKey, Quantiles, Row};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::breakers::ChannelBreakers;
 use crate::stats::optional_seconds;
 
 /// One endpoint of a channel at one moment. As data, names are in camel case and times are seconds with decimals.
@@ -43,10 +46,13 @@ pub struct EndpointInfo {
     /// How busy it is, from 0: the greater of what its calls take of its capacity and what its server reports; `None` if neither is
     /// known.
     pub load: Option<f64>,
+    /// Its circuit breakers, one per group of methods that was called; none without [circuit
+    /// breakers](crate::LbChannelBuilder::circuit_breaker).
+    pub breakers: Vec<BreakerInfo>,
 }
 
 impl EndpointInfo {
-    pub(crate) fn new(row: &Row, now: Instant) -> Self {
+    pub(crate) fn new(row: &Row, now: Instant, breakers: Option<&Arc<ChannelBreakers>>) -> Self {
         let view = &row.view;
         Self {
             key: view.endpoint.key().clone(),
@@ -63,6 +69,7 @@ impl EndpointInfo {
             latency: view.stats.latency(),
             latency_quantiles: view.stats.latency_quantiles(now.into_std()),
             load: row.load(),
+            breakers: breakers.map_or_else(Vec::new, |breakers| breakers.info(view.endpoint.key(), now)),
         }
     }
 }

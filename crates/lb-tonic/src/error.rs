@@ -15,8 +15,9 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use lb_core::{ConfigError, EndpointKey, ResolveError, TargetError, Unfit};
+use lb_core::{ConfigError, EndpointKey, Misfit, ResolveError, TargetError, Unfit};
 use tonic::{Code, Status};
 
 /// Why a call failed before the server had answered it.
@@ -37,6 +38,18 @@ pub enum CallError {
         /// The channel's target.
         target: Arc<str>,
         /// How many endpoints each condition removed.
+        unfit: Arc<Unfit>,
+    },
+    /// The circuit breakers of all endpoints that could take the call are open, and the call does not wait for one. UNAVAILABLE.
+    #[error("every circuit breaker of {target} is open for the call: {unfit}")]
+    BreakersOpen {
+        /// The channel's target.
+        target: Arc<str>,
+        /// How many endpoints could take the call if their breakers let it through.
+        open: usize,
+        /// How long until the first of them tries again; `None` if all are forced open.
+        next_trial: Option<Duration>,
+        /// How many endpoints each condition removed, the breakers included.
         unfit: Arc<Unfit>,
     },
     /// The policy refused the call, even if it waits for ready. UNAVAILABLE.
@@ -116,12 +129,27 @@ impl std::fmt::Display for WaitingFor {
 }
 
 impl CallError {
+    /// No endpoint takes the call now, for these reasons.
+    pub(crate) fn unfit(target: Arc<str>, unfit: Box<Unfit>) -> Self {
+        let open = unfit.removed_by(&Misfit::BreakerOpen);
+        let others = unfit.removed.iter().any(|(reason, _)| reason.is_load() && *reason != Misfit::BreakerOpen);
+        let (next_trial, unfit) = (unfit.ends(&Misfit::BreakerOpen), Arc::from(unfit));
+        if open > 0 && !others {
+            Self::BreakersOpen { target, open, next_trial, unfit }
+        } else {
+            Self::NothingFits { target, unfit }
+        }
+    }
+
     /// gRPC's code for this failure.
     pub fn code(&self) -> Code {
         match self {
-            Self::NoEndpoint { .. } | Self::NothingFits { .. } | Self::Dropped { .. } | Self::Lost { .. } | Self::Closed => {
-                Code::Unavailable
-            }
+            Self::NoEndpoint { .. }
+            | Self::NothingFits { .. }
+            | Self::BreakersOpen { .. }
+            | Self::Dropped { .. }
+            | Self::Lost { .. }
+            | Self::Closed => Code::Unavailable,
             Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             Self::Failed { code, .. } => Code::from_i32(*code),
             Self::UnknownPolicy { .. } => Code::Internal,
@@ -183,7 +211,7 @@ pub enum BuildError {
         /// The channel's target.
         target: String,
         /// How long was waited.
-        timeout: std::time::Duration,
+        timeout: Duration,
         /// The last failure.
         reason: String,
     },

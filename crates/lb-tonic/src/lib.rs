@@ -14,6 +14,7 @@
 //! | [`CallError`] | why a call failed, behind its status |
 #![forbid(unsafe_code)]
 
+mod breakers;
 mod builder;
 mod call;
 mod channel;
@@ -41,6 +42,7 @@ mod stats;
 mod tonic_connector;
 mod transport;
 
+pub use breakers::NoBreaker;
 pub use builder::LbChannelBuilder;
 pub use call::{Call, ResponseBody};
 pub use channel::{LbChannel, WeakChannel};

@@ -9,10 +9,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use lb_core::gate::{GateListener, GateSignal};
 use lb_core::machine::{Command, NamedPolicy};
-use lb_core::{LbEvent, PolicyRegistry, Scratch, Slot};
+use lb_core::{LbEvent, PolicyRegistry, Scratch, Slot, Snapshot};
 use serde_json::json;
 use tokio::sync::{Notify, broadcast, watch};
+use tokio::time::Instant;
 
+use crate::breakers::ChannelBreakers;
+use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::resolver_status::Resolution;
 use crate::sessions::{ChannelSessions, Moved};
@@ -27,6 +30,8 @@ pub(crate) struct Shared {
     generation: watch::Sender<u64>,
     pub(crate) inbox: Inbox,
     pub(crate) resolution: Resolution,
+    /// `None` unless the channel was built with circuit breakers.
+    pub(crate) breakers: Option<Arc<ChannelBreakers>>,
     waiting: AtomicUsize,
     sought: AtomicU64,
     pub(crate) events: broadcast::Sender<LbEvent>,
@@ -39,12 +44,13 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: ChannelSnapshot) -> Arc<Self> {
+    pub(crate) fn new(snapshot: ChannelSnapshot, breakers: Option<Arc<ChannelBreakers>>) -> Arc<Self> {
         Arc::new(Self {
             generation: watch::Sender::new(snapshot.core.generation),
             snapshot: ArcSwap::from_pointee(snapshot),
             inbox: Inbox::default(),
             resolution: Resolution::default(),
+            breakers,
             waiting: AtomicUsize::new(0),
             sought: AtomicU64::new(0),
             events: broadcast::Sender::new(EVENT_BACKLOG),
@@ -238,6 +244,11 @@ impl Handle {
     #[inline]
     pub(crate) fn sessions(&self) -> Option<&ChannelSessions> {
         self.sessions.as_ref()
+    }
+
+    /// Every endpoint of this generation as it is now.
+    pub(crate) fn endpoints(&self, snapshot: &Snapshot, now: Instant) -> Vec<EndpointInfo> {
+        snapshot.rows.iter().map(|row| EndpointInfo::new(row, now, self.shared.breakers.as_ref())).collect()
     }
 
     pub(crate) fn registry(&self) -> &PolicyRegistry {

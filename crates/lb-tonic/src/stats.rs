@@ -90,7 +90,7 @@ pub struct SessionTotals {
 
 impl ChannelStats {
     pub(crate) fn new(handle: &Handle, snapshot: &Snapshot, now: Instant) -> Self {
-        let endpoints: Vec<EndpointInfo> = snapshot.rows.iter().map(|row| EndpointInfo::new(row, now)).collect();
+        let endpoints: Vec<EndpointInfo> = handle.endpoints(snapshot, now);
         let (waiting, waited) = handle.shared().seeks();
         let sessions = handle.sessions().and_then(ChannelSessions::store).map(SessionTotals::of);
         Self {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::endpoint::EndpointKey;
 
@@ -140,19 +140,22 @@ pub struct BreakerChange {
     pub reason: BreakerReason,
 }
 
-/// One breaker as it is now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One breaker as it is now. As data, names are in camel case and times are seconds with decimals.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct BreakerInfo {
     /// For which methods; `*` for all.
     pub group: Arc<str>,
     /// What it does with calls.
     pub state: BreakerState,
-    /// Since when; `None` if it has been closed from the beginning.
-    pub since: Option<Instant>,
-    /// When it tries again at the latest: open until then, or its trial calls are overdue then. `None` if it lets calls through, or
-    /// none for ever.
-    pub next_trial: Option<Instant>,
+    /// For how long it has been in this state; `None` if it has been closed from the beginning.
+    #[serde(serialize_with = "seconds")]
+    pub since: Option<Duration>,
+    /// How long until it tries again at the latest: it is open until then, or its trial calls are overdue then. `None` if it lets calls
+    /// through, or none for ever.
+    #[serde(serialize_with = "seconds")]
+    pub next_trial: Option<Duration>,
     /// How many calls in a row have failed, while it is closed.
     pub failures_in_a_row: u32,
     /// Calls in the window, while it is closed; 0 without a [rate](super::BreakerConfig::failure_rate).
@@ -167,4 +170,8 @@ pub struct BreakerInfo {
     pub opened: u64,
     /// How often it has turned a call away. A call asks more than once.
     pub refused: u64,
+}
+
+fn seconds<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.map(|duration| duration.as_secs_f64()).serialize(serializer)
 }

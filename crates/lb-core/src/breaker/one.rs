@@ -203,10 +203,10 @@ impl Breaker {
         let (mut next_trial, mut in_a_row, mut trials, mut successes) = (None, 0, 0, 0);
         match state.phase {
             Phase::Closed { failures, .. } => in_a_row = failures.into(),
-            Phase::Open { until } => next_trial = instant(now, until),
+            Phase::Open { until } => next_trial = Some(ahead(now, until)),
             Phase::HalfOpen { trials: under_way, successes: good, overdue } => {
                 (trials, successes) = (under_way.into(), good.into());
-                next_trial = instant(now, Ms(u64::from(overdue) * 1000));
+                next_trial = Some(ahead(now, Ms(u64::from(overdue) * 1000)));
             }
             Phase::ForcedOpen | Phase::ForcedClosed => {}
         }
@@ -215,7 +215,7 @@ impl Breaker {
         BreakerInfo {
             group: Arc::clone(&self.group),
             state: state.shown(),
-            since: (since != 0).then(|| now.checked_sub(Duration::from_nanos(at.saturating_sub(since).max(0) as u64))).flatten(),
+            since: (since != 0).then(|| Duration::from_nanos(at.saturating_sub(since).max(0) as u64)),
             next_trial,
             failures_in_a_row: in_a_row,
             recent_calls: recent.calls.try_into().unwrap_or(u32::MAX),
@@ -228,8 +228,12 @@ impl Breaker {
     }
 }
 
+/// How long it is until then; zero if it has passed.
+fn ahead(now: Instant, at: Ms) -> Duration {
+    Duration::from_nanos(at.ticks().saturating_sub(ticks(now)).max(0) as u64)
+}
+
 /// That time as an instant; one that has passed is `now`. A nanosecond more, because ticks are never 0: who comes then is not early.
 pub(super) fn instant(now: Instant, at: Ms) -> Option<Instant> {
-    let ahead = at.ticks().saturating_sub(ticks(now)).max(0);
-    now.checked_add(Duration::from_nanos(ahead as u64 + 1))
+    now.checked_add(ahead(now, at) + Duration::from_nanos(1))
 }

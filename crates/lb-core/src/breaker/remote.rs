@@ -26,10 +26,9 @@ pub enum RemoteState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteUpdate {
-    /// Of which endpoint. One the channel does not list is ignored.
+    /// Of which endpoint. Remembered while the channel does not list it.
     pub endpoint: EndpointKey,
-    /// For which [group](super::MethodGroups) of methods; `None` for all that have a breaker, and for all later ones of this endpoint's
-    /// common breaker.
+    /// For which [group](super::MethodGroups) of methods; `None` for all, those that are called later included.
     pub group: Option<Arc<str>>,
     /// What it says.
     pub state: RemoteState,
@@ -90,7 +89,7 @@ impl RemoteError {
     }
 }
 
-/// A circuit breaker kept elsewhere. Both methods are called on tasks of the channel's own, never where calls wait.
+/// A circuit breaker kept elsewhere. Its methods are called on a task of the channel's own, never where calls wait.
 ///
 /// An example over HTTP is `examples/remote_breaker.rs`.
 pub trait RemoteBreaker: fmt::Debug + Send + Sync + 'static {
@@ -100,7 +99,12 @@ pub trait RemoteBreaker: fmt::Debug + Send + Sync + 'static {
     fn states(&self) -> BoxStream<'static, RemoteUpdate>;
 
     /// Delivers what became of calls since the last report: one entry per breaker with calls, so never more than there are
-    /// endpoints times groups. The next report waits for this one. After an error the counts are in the next one. May be dropped
-    /// unfinished, at the end of the channel or after 10 s; then they may be delivered twice.
+    /// endpoints times groups. The next report waits for this one. After an error, and after 10 s without an answer, when the future is
+    /// dropped, the counts are in the next one.
     fn report(&self, reports: Vec<RemoteReport>) -> BoxFuture<'static, Result<(), RemoteError>>;
+
+    /// How often there are reports, if there is something to report; default 1 s, at least 10 ms.
+    fn report_every(&self) -> Duration {
+        Duration::from_secs(1)
+    }
 }

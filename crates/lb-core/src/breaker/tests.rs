@@ -63,7 +63,7 @@ impl World {
 
     /// How long until the next trial.
     fn wait(&self) -> Duration {
-        self.breaker.info(self.now).next_trial.unwrap() - self.now
+        self.breaker.info(self.now).next_trial.unwrap()
     }
 }
 
@@ -447,7 +447,7 @@ fn run(begun: Instant, happenings: &[Happening]) -> (Vec<(BreakerState, BreakerS
         assert!(info.trials as usize <= passes.len(), "a trial that is nobody's: {info:?}");
         assert!(info.recent_failures <= info.recent_calls, "{info:?}");
         let longest = 200 * SECOND + 20 * SECOND + Duration::from_millis(3);
-        assert!(info.next_trial.is_none_or(|at| at <= world.now + longest.max(62 * SECOND)), "{info:?}");
+        assert!(info.next_trial.is_none_or(|wait| wait <= longest), "{info:?}");
         told.extend(world.changes());
     }
     // Let go of all, and let time pass: it must be possible to call again, unless somebody forbade it.
@@ -457,7 +457,7 @@ fn run(begun: Instant, happenings: &[Happening]) -> (Vec<(BreakerState, BreakerS
     world.now += 400 * SECOND;
     assert!(world.state() == BreakerState::ForcedOpen || world.enter().is_ok(), "{:?}", world.breaker.info(world.now));
     let info = world.breaker.info(world.now);
-    (told, format!("{:?} {:?} {:?}", info.state, info.since.map(|since| since - begun), (info.opened, info.refused, info.trials)))
+    (told, format!("{info:?}"))
 }
 
 proptest! {

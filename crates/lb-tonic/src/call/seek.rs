@@ -176,7 +176,7 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
                 pause = (pause * 2).min(LAST_LOOK);
                 last_failure.set(unfit.to_string().into());
             }
-            Picked::Unfit(unfit) => return Err(CallError::NothingFits { target: target(), unfit: Arc::from(unfit) }),
+            Picked::Unfit(unfit) => return Err(CallError::unfit(target(), unfit)),
             Picked::Never(error) => return Err(error),
             Picked::MissingPolicy(name) => handle.add_policy(&name, &snapshot)?,
         }

@@ -176,6 +176,7 @@ impl Driver {
             self.tell(Event::Command(command));
         }
         if wishes.rebuild {
+            self.tell_breakers();
             self.tell(Event::Command(Command::Rebuild));
         }
         if wishes.check_health {
@@ -186,6 +187,12 @@ impl Driver {
             self.tell(Event::Shutdown);
         }
         !wishes.close
+    }
+
+    /// Tells what circuit breakers have done, so that observers hear everything in order and on one task.
+    fn tell_breakers(&self) {
+        let changes = self.shared.breakers.as_ref().map(|breakers| breakers.changes()).unwrap_or_default();
+        changes.into_iter().for_each(|change| self.emit(&change.into()));
     }
 
     fn tell(&mut self, event: Event) {
