@@ -70,6 +70,8 @@ pub struct PickHints {
     pub pin: Option<EndpointKey>,
     /// Never go to these.
     pub exclude: SmallVec<[EndpointKey; 2]>,
+    /// Whose call it is to a rate limit [by key](crate::limits::KeyLimit): a tenant, a user, a job.
+    pub limit_key: Option<Arc<str>>,
 }
 
 impl PickHints {
@@ -191,6 +193,13 @@ impl PickHints {
         self
     }
 
+    /// Counts as a call of this key where rates are limited [by key](crate::limits::KeyLimit). An empty key is none.
+    #[must_use]
+    pub fn limit_key(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.limit_key = Some(key.into()).filter(|key| !key.is_empty());
+        self
+    }
+
     /// The load threshold as it is meant: in 0 to 1, whatever [`load_threshold`](Self::load_threshold) holds. NaN is no wish.
     #[inline]
     pub fn threshold(&self) -> Option<f64> {
@@ -230,6 +239,7 @@ impl PickHints {
         self.kind = self.kind.or_else(|| defaults.kind.clone());
         self.wait_for_ready = self.wait_for_ready.or(defaults.wait_for_ready);
         self.pin = self.pin.or_else(|| defaults.pin.clone());
+        self.limit_key = self.limit_key.or_else(|| defaults.limit_key.clone());
         if self.priority == 0 {
             self.priority = defaults.priority;
         }
@@ -257,11 +267,12 @@ mod tests {
     #[test]
     fn sets_add_up_and_everything_else_is_the_calls_own() {
         let defaults = PickHints::new().policy("random").session("s").require("gpu").prefer("a:1").exclude("b:1").pin("c:1");
-        let defaults = defaults.below_load(0.5).priority(3).cost(4).kind("render").prefer_region("eu").wait_for_ready(true);
+        let defaults =
+            defaults.limit_key("red").below_load(0.5).priority(3).cost(4).kind("render").prefer_region("eu").wait_for_ready(true);
         assert_eq!(PickHints::new().or(&defaults), defaults, "nothing wished: the defaults");
 
         let own = PickHints::new().policy("round_robin").session("t").require("tpu").prefer("d:1").exclude("e:1").pin("f:1");
-        let own = own.below_load(0.9).priority(1).cost(2).kind("scan").prefer_region("us").wait_for_ready(false);
+        let own = own.limit_key("blue").below_load(0.9).priority(1).cost(2).kind("scan").prefer_region("us").wait_for_ready(false);
         let both = own.clone().or(&defaults);
         let expected = own.require("gpu").prefer("a:1").exclude("b:1");
         assert_eq!(both, expected);
@@ -277,14 +288,22 @@ mod tests {
         assert_eq!(PickHints::new().not_overloaded().load_threshold, Some(0.8));
         let hints = PickHints { load_threshold: Some(f64::NAN), ..PickHints::default() };
         assert_eq!(hints.threshold(), None);
-        let nothing = PickHints::new().require("").prefer("").avoid("").pin("").session("").kind("").prefer_region("");
+        let nothing =
+            PickHints::new().require("").prefer("").avoid("").pin("").session("").kind("").limit_key("").prefer_region("");
         assert_eq!(nothing, PickHints::default());
         assert!(!nothing.constrains());
     }
 
     #[test]
     fn words_to_the_policy_do_not_constrain() {
-        let words = PickHints::new().policy("random").session("s").hash_key("k").priority(9).kind("render").wait_for_ready(true);
+        let words = PickHints::new()
+            .policy("random")
+            .session("s")
+            .hash_key("k")
+            .priority(9)
+            .kind("render")
+            .limit_key("t")
+            .wait_for_ready(true);
         assert!(!words.constrains());
         for hints in [
             PickHints::new().require("gpu"),

@@ -19,6 +19,7 @@ mod feedback;
 pub mod gate;
 mod health;
 mod hints;
+pub mod limits;
 mod load;
 pub mod machine;
 mod pick;

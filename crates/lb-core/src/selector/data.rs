@@ -96,6 +96,7 @@ pub(crate) struct HintsData {
     priority: u8,
     cost: u32,
     kind: Option<String>,
+    limit_key: Option<String>,
     wait_for_ready: Option<bool>,
 }
 
@@ -129,6 +130,7 @@ impl TryFrom<HintsData> for PickHints {
             priority: data.priority,
             cost: data.cost,
             kind: word("kind", data.kind)?,
+            limit_key: word("limitKey", data.limit_key)?,
             wait_for_ready: data.wait_for_ready,
             pin: word("pin", data.pin)?.map(|name| (&*name).into()),
             ..Self::default()

@@ -1,14 +1,14 @@
 //! Instants as numbers, so that an atomic can hold one.
 
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-/// Nanoseconds from an instant that is the same all through the process: the first one asked about. Negative before it, never 0, so
-/// that 0 can mean "never"; only differences mean anything.
+/// Nanoseconds from an instant that is the same all through the process: just before the first one asked about. Negative before it,
+/// never 0, so that 0 can mean "never"; only differences mean anything.
 #[inline]
 pub(crate) fn ticks(now: Instant) -> i64 {
     static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    let origin = *ORIGIN.get_or_init(|| now);
+    let origin = *ORIGIN.get_or_init(|| now.checked_sub(Duration::from_nanos(1)).unwrap_or(now));
     let ticks = match now.checked_duration_since(origin) {
         Some(after) => after.as_nanos() as i64,
         None => -(origin.duration_since(now).as_nanos() as i64),
@@ -24,8 +24,6 @@ pub(crate) fn seconds_between(earlier: i64, later: i64) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::policies::testing::start;
 
