@@ -11,7 +11,9 @@
 //! the default size. One of `n` endpoints that leaves moves its own share of the keys, `1/n`; and where the others get more points
 //! for it, to keep the ring at its least size, these take up to as much again from one another: `2/n` in all with fewer than 500
 //! endpoints. With more endpoints than points some get no calls: raise `maxRingSize`, and the cap with
-//! [`with_cap`](RingHash::with_cap). A pick costs O(1): an index leads to the point or one close before it. The ring is rebuilt, in
+//! [`with_cap`](RingHash::with_cap). Where all clients are of this library, `pointsPerWeight` gives every endpoint its points whatever
+//! others there are: then an endpoint that leaves moves its own keys and no others, `1/n` and at most `1.5/n` with 128 points; the ring
+//! is then not the one that other gRPC clients have. A pick costs O(1): an index leads to the point or one close before it. The ring is rebuilt, in
 //! O(points · log points), only when keys or weights change.
 //!
 //! With `hashBalanceFactor` (percent, from 100) no endpoint takes more than that of the mean of calls in flight; what is too much
@@ -55,13 +57,29 @@ const MOST: u32 = 8 * 1024 * 1024;
 /// What a client makes of larger sizes that somebody else configured, unless it was told otherwise: 96 KiB (gRFC A42).
 const DEFAULT_CAP: u32 = 4096;
 
+/// The same where every endpoint has its own number of points, so that the ring grows with them: 4 MiB.
+const ROOMY_CAP: u32 = 256 * 1024;
+
+/// Points per unit of weight beyond which shares get no evener worth speaking of: ±1.6 %.
+const MOST_PER_WEIGHT: u32 = 4096;
+
 /// Equal keys to the same endpoint, by a ring of hashes. See the [module table](super) for when to use it.
 #[derive(Debug)]
 pub struct RingHash {
     min: u32,
     max: u32,
-    cap: u32,
+    /// `None` for gRPC's ring.
+    per_weight: Option<u32>,
+    cap: Option<u32>,
     hashing: Hashing<Ring>,
+}
+
+/// How many points a ring has.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    min: u32,
+    max: u32,
+    per_weight: Option<u32>,
 }
 
 impl RingHash {
@@ -69,7 +87,8 @@ impl RingHash {
     pub const NAME: &'static str = "ring_hash_experimental";
 
     /// From its configuration: `minRingSize` (default 1024) and `maxRingSize` (4096), each at most 8 388 608, where 0 is the
-    /// default and more than the cap is the cap; `requestHashHeader`, a header's name (default none); `hashBalanceFactor`, percent
+    /// default and more than the cap is the cap; `pointsPerWeight`, 1 to 4096, in place of the two (default none; not gRPC's: see the
+    /// [module](self)); `requestHashHeader`, a header's name (default none); `hashBalanceFactor`, percent
     /// from 100 (default none).
     pub fn from_config(config: &Value) -> Result<Self, ConfigError> {
         let (min, max) = (size(config, "minRingSize", DEFAULT_MIN)?, size(config, "maxRingSize", DEFAULT_MAX)?);
@@ -78,21 +97,44 @@ impl RingHash {
             return Err(ConfigError::new(format!("{}.minRingSize", Self::NAME), min, allowed));
         }
         let (by, bounds) = (CallHash::strict(Self::NAME, config)?, Bounds::from_config(Self::NAME, config)?);
-        Ok(Self { min, max, cap: DEFAULT_CAP, hashing: Hashing::new(by, bounds) })
+        Ok(Self { min, max, per_weight: per_weight(config)?, cap: None, hashing: Hashing::new(by, bounds) })
     }
 
-    /// The same with another cap on both sizes, 1 to 8 388 608 (default 4096); values outside are taken as the nearest.
+    /// The same with another cap on the size of the ring, 1 to 8 388 608 (default 4096; 262 144 with `pointsPerWeight`); values outside
+    /// are taken as the nearest.
     #[must_use]
     pub fn with_cap(mut self, cap: u32) -> Self {
-        self.cap = cap.clamp(1, MOST);
+        self.cap = Some(cap.clamp(1, MOST));
         self
     }
 }
 
 impl Policy for RingHash {
     fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState {
-        let (min, max) = (self.min.min(self.cap), self.max.min(self.cap));
-        self.hashing.rebuild(now, view, plan, |members| Ring::new(members, min, max))
+        let size = self.size();
+        self.hashing.rebuild(now, view, plan, |members| Ring::new(members, size))
+    }
+}
+
+impl RingHash {
+    fn size(&self) -> Size {
+        let roomy = self.per_weight.is_some();
+        let default = if roomy { ROOMY_CAP } else { DEFAULT_CAP };
+        let cap = self.cap.unwrap_or(default);
+        let max = if roomy { cap } else { self.max.min(cap) };
+        Size { min: self.min.min(cap), max, per_weight: self.per_weight }
+    }
+}
+
+fn per_weight(config: &Value) -> Result<Option<u32>, ConfigError> {
+    let field = "pointsPerWeight";
+    match config::unsigned(RingHash::NAME, config, field, 0)? {
+        0 if config.get(field).is_none_or(Value::is_null) => Ok(None),
+        points @ 1..=MOST_PER_WEIGHT => Ok(Some(points)),
+        points => {
+            let allowed = format!("a whole number from 1 to {MOST_PER_WEIGHT}");
+            Err(ConfigError::new(format!("{}.{field}", RingHash::NAME), points, allowed))
+        }
     }
 }
 
@@ -123,8 +165,8 @@ struct Point {
 }
 
 impl Ring {
-    fn new(members: &[Member], min: u32, max: u32) -> Self {
-        let mut points = points(members, min, max);
+    fn new(members: &[Member], size: Size) -> Self {
+        let mut points = points(members, size);
         points.sort_unstable();
         let bits = points.len().next_power_of_two().trailing_zeros() + 1;
         let shift = u64::BITS - bits;
@@ -135,11 +177,15 @@ impl Ring {
 }
 
 /// The points of all members. Members come sorted by key, so that the rounding is the same everywhere.
-fn points(members: &[Member], min: u32, max: u32) -> Vec<Point> {
+fn points(members: &[Member], size: Size) -> Vec<Point> {
     let weights = || members.iter().map(|member| f64::from(member.weight));
     let total: f64 = weights().sum();
     let least = weights().filter(|weight| *weight > 0.0).fold(total, f64::min) / total;
-    let scale = ((least * f64::from(min)).ceil() / least).min(f64::from(max));
+    let scale = match size.per_weight {
+        Some(points) => total * f64::from(points),
+        None => (least * f64::from(size.min)).ceil() / least,
+    };
+    let scale = scale.min(f64::from(size.max));
     let mut points = Vec::with_capacity(scale.ceil() as usize);
     let (mut current, mut target) = (0.0, 0.0);
     let mut text = String::new();

@@ -22,7 +22,7 @@ fn with_header() -> RingHash {
 
 fn ring(members: &[(&str, u32)], min: u32, max: u32) -> Ring {
     let members: Vec<Member> = members.iter().map(|(key, weight)| Member { key: (*key).into(), weight: *weight }).collect();
-    Ring::new(&members, min, max)
+    Ring::new(&members, Size { min, max, per_weight: None })
 }
 
 fn plan_of(policy: &mut RingHash, view: &[SubchannelView]) -> (LbState, Plan) {
@@ -49,6 +49,9 @@ fn configuration_table() {
         (json!({"maxRingSize": 1000}), "minRingSize"),
         (json!({"minRingSize": "10"}), "minRingSize"),
         (json!({"minRingSize": -1}), "minRingSize"),
+        (json!({"pointsPerWeight": 0}), "pointsPerWeight"),
+        (json!({"pointsPerWeight": 4097}), "pointsPerWeight"),
+        (json!({"pointsPerWeight": 1.5}), "pointsPerWeight"),
         (json!({"requestHashHeader": "foo-bin"}), "requestHashHeader"),
         (json!({"hashBalanceFactor": 99}), "hashBalanceFactor"),
     ] {
@@ -108,7 +111,7 @@ fn absurd_weights_do_not_overflow() {
     let ring = ring(&[("a", u32::MAX), ("b", u32::MAX), ("c", 1), ("d", 0)], 1024, 4096);
     let counts = counts(&ring, 4);
     assert!(ring.places() <= 4097 && counts[0].abs_diff(counts[1]) <= 1 && counts[3] == 0, "{counts:?}");
-    assert_eq!(points(&[Member { key: "a".into(), weight: 5 }], 1, 1).len(), 1);
+    assert_eq!(points(&[Member { key: "a".into(), weight: 5 }], Size { min: 1, max: 1, per_weight: None }).len(), 1);
 }
 
 #[test]
@@ -301,11 +304,19 @@ fn the_first_address_or_the_id_is_the_position() {
 
 /// How many of the keys move when an endpoint leaves, and how many of them were its own.
 fn moved(count: usize, gone: usize) -> (usize, usize) {
+    moved_with(&json!({}), count, gone)
+}
+
+fn moved_with(config: &Value, count: usize, gone: usize) -> (usize, usize) {
     let (view, mut caller) = (ready(count), Caller::new(1));
-    let before = caller.slots_of_keys(&*rebuild(&mut policy(), &view).picker, KEYS);
+    let mut slots = |view: &[SubchannelView]| {
+        let mut policy = RingHash::from_config(config).unwrap();
+        caller.slots_of_keys(&*rebuild(&mut policy, view).picker, KEYS)
+    };
+    let before = slots(&view);
     let mut rest = view;
     rest.remove(gone);
-    let after = caller.slots_of_keys(&*rebuild(&mut policy(), &rest).picker, KEYS);
+    let after = slots(&rest);
     let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
     (moved, before.iter().filter(|slot| slot.index() == gone).count())
 }
@@ -328,6 +339,31 @@ fn where_points_per_endpoint_stay_the_same_nothing_else_moves() {
         let (moved, own) = moved(600, gone);
         assert_eq!(moved, own);
     }
+}
+
+#[test]
+fn with_points_per_weight_an_endpoint_takes_its_own_keys_with_it_and_no_others() {
+    let config = json!({"pointsPerWeight": 128});
+    for count in [2, 3, 5, 10, 40, 100] {
+        for gone in [0, count / 2, count - 1] {
+            let (moved, own) = moved_with(&config, count, gone);
+            assert_eq!(moved, own, "{gone} of {count}");
+            assert!(2 * moved * count <= 3 * KEYS, "{moved} of {KEYS} keys for {gone} of {count}: more than 1.5/n");
+        }
+    }
+}
+
+#[test]
+fn with_points_per_weight_a_weight_is_as_many_points_until_the_cap() {
+    let points = |weights: &[u32], cap: Option<u32>| {
+        let mut policy = RingHash::from_config(&json!({"pointsPerWeight": 10})).unwrap();
+        policy.cap = cap;
+        rebuild(&mut policy, &weighted(weights));
+        counts(&**policy.hashing.table().unwrap(), weights.len())
+    };
+    assert_eq!(points(&[1, 3], None), [10, 30]);
+    assert_eq!(points(&[1, 3], Some(20)), [5, 15]);
+    assert_eq!(points(&[1, 1, 1], None), [10; 3], "minRingSize means nothing then");
 }
 
 #[test]
