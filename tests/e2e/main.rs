@@ -11,6 +11,7 @@ mod odd_servers;
 mod options;
 mod outliers;
 mod policy_switch;
+mod service_config;
 mod session_tokens;
 mod session_waits;
 mod sessions;

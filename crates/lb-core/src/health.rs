@@ -44,12 +44,20 @@ pub struct HealthSubject<T> {
     pub address: Address,
     /// Fires when someone asks for a check right now.
     pub check_now: Triggered,
+    /// Which service the service config says to ask for (gRFC A17); empty is the server as a whole. For checks that ask by name.
+    pub service: Option<Arc<str>>,
 }
 
 impl<T> HealthSubject<T> {
     /// A subject from its parts.
     pub fn new(transport: T, endpoint: Arc<Endpoint>, address: Address, check_now: Triggered) -> Self {
-        Self { transport, endpoint, address, check_now }
+        Self { transport, endpoint, address, check_now, service: None }
+    }
+
+    /// The same subject with the service that the service config names.
+    #[must_use]
+    pub fn with_service(self, service: Option<Arc<str>>) -> Self {
+        Self { service, ..self }
     }
 }
 

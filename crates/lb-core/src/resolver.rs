@@ -90,6 +90,22 @@ pub enum ServiceConfigUpdate {
     Broken(Arc<str>),
 }
 
+impl From<serde_json::Value> for ServiceConfigUpdate {
+    fn from(config: serde_json::Value) -> Self {
+        Self::Json(config)
+    }
+}
+
+impl From<&str> for ServiceConfigUpdate {
+    /// From the text of a config. What is not JSON is broken, not absent.
+    fn from(text: &str) -> Self {
+        match serde_json::from_str(text) {
+            Ok(config) => Self::Json(config),
+            Err(error) => Self::Broken(format!("the service config is not JSON: {error}").into()),
+        }
+    }
+}
+
 /// Why a resolver could not answer. The channel keeps what it had.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{kind}: {message}")]

@@ -66,9 +66,10 @@ impl GrpcHealthCheck {
         &self.config
     }
 
-    fn config_for(&self, endpoint: &Endpoint) -> HealthConfig {
+    /// What an endpoint says of itself counts before what its service config says, and that before what was set here.
+    fn config_for(&self, endpoint: &Endpoint, service: Option<Arc<str>>) -> HealthConfig {
         let mut config = self.config.clone();
-        if let Some(service) = self.service_of.as_ref().and_then(|service_of| service_of(endpoint)) {
+        if let Some(service) = self.service_of.as_ref().and_then(|service_of| service_of(endpoint)).or(service) {
             config.service = service;
         }
         config
@@ -97,8 +98,8 @@ where
     <T::ResponseBody as Body>::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
     fn watch(&self, subject: HealthSubject<T>) -> HealthStream {
-        let config = self.config_for(&subject.endpoint);
-        let HealthSubject { transport, endpoint, check_now, .. } = subject;
+        let HealthSubject { transport, endpoint, check_now, service, .. } = subject;
+        let config = self.config_for(&endpoint, service);
         let ask = Box::new(HealthClient::new(transport));
         let watcher = Watcher::new(ask, endpoint, check_now, config, self.seeds.entropy());
         Box::pin(stream::unfold(watcher, Watcher::next))

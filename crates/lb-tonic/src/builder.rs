@@ -1,36 +1,26 @@
 //! Making a channel.
 
-use std::hash::{BuildHasher, RandomState};
+mod build;
+mod service_config;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use http::uri::Authority;
 use lb_core::breaker::{BreakerConfig, RemoteBreaker};
-use lb_core::gate::{GateSignal, Gatekeeper};
-use lb_core::machine::{Command, MachineConfig};
+use lb_core::gate::Gatekeeper;
 use lb_core::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
-use lb_core::{
-    BackoffConfig, ConfigError, ConnectivityState, HealthCheck, Machine, Observer, PolicyBuilder, PolicyRegistry, Resolver, Stage,
-};
+use lb_core::{BackoffConfig, HealthCheck, Observer, PolicyBuilder, PolicyRegistry, Resolver, ServiceConfigUpdate, Stage};
 use lb_health::{GrpcHealthCheck, HealthConfig};
-use lb_transport::{Connector, H2Connector, TransportConfig};
-use tokio::runtime;
+use lb_transport::{Connector, TransportConfig};
 use tonic::body::Body;
 use tower_service::Service;
 
-use crate::breakers::ChannelBreakers;
-use crate::channel::LbChannel;
 use crate::connection_service::ConnectionService;
-use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
-use crate::error::BuildError;
-use crate::load::Readers;
 use crate::policy_choice::PolicyChoice;
 use crate::resolvers::ResolverRegistry;
-use crate::sessions::{ChannelSessions, Prepared, SessionConfig};
-use crate::shared::{CallConfig, Handle, Shared};
-use crate::snapshot::ChannelSnapshot;
-use crate::transport::{AnyConnector, Boxed, Direct};
+use crate::sessions::SessionConfig;
+use crate::transport::{AnyConnector, Boxed};
 
 /// How long a channel without calls keeps its connections (gRFC A62).
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
@@ -81,6 +71,9 @@ pub struct LbChannelBuilder {
     max_response: Option<usize>,
     observers: Vec<Arc<dyn Observer>>,
     sessions: Option<SessionConfig>,
+    service_config: ServiceConfigUpdate,
+    follow_resolver: bool,
+    health_by_config: bool,
     seed: Option<u64>,
 }
 
@@ -115,6 +108,9 @@ impl LbChannelBuilder {
             max_response: None,
             observers: Vec::new(),
             sessions: None,
+            service_config: ServiceConfigUpdate::Absent,
+            follow_resolver: true,
+            health_by_config: false,
             seed: None,
         }
     }
@@ -221,7 +217,7 @@ impl LbChannelBuilder {
     }
 
     /// Watches this gRPC service's health on every connection (grpc.health.v1); `""` is the server as a whole. An endpoint gets
-    /// calls only while it serves. Off by default.
+    /// calls only while it serves. A service config's `healthCheckConfig` may name another service. Off by default.
     pub fn health_check(self, service: impl Into<Arc<str>>) -> Self {
         self.health(GrpcHealthCheck::new(HealthConfig::watch(service)))
     }
@@ -229,6 +225,7 @@ impl LbChannelBuilder {
     /// Checks the health of endpoints in another way.
     pub fn health(mut self, check: impl HealthCheck<ConnectionService>) -> Self {
         self.health = Some(Arc::new(check));
+        self.health_by_config = false;
         self
     }
 
@@ -299,123 +296,5 @@ impl LbChannelBuilder {
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
-    }
-
-    /// Builds the channel without waiting for anything. It is IDLE until the first call or [`LbChannel::exit_idle`]. Must be
-    /// called within a tokio runtime, on which the channel's own task then runs.
-    pub fn build(mut self) -> Result<LbChannel, BuildError> {
-        let runtime = runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let (resolver, target) = self.resolvers.find(&self.target)?;
-        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
-        let authority = self.authority.take().or_else(|| resolver.authority(&target)).unwrap_or_else(|| target.default_authority());
-        let settings =
-            ConnectorSettings { authority: checked(authority)?, connector: self.make_connector()?, health: self.health.clone() };
-        let calls = CallConfig {
-            target: target.as_str().into(),
-            timeout: self.timeout,
-            wait_for_ready: self.wait_for_ready,
-            max_request: self.max_request,
-            max_response: self.max_response,
-        };
-        let idle = Idle::new(self.idle_timeout);
-        let source = Source { resolver, target, configs: ServiceConfigs::new(self.policies.clone()) };
-        let observers = std::mem::take(&mut self.observers);
-        let sessions = self.prepare_sessions()?;
-        let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
-        let backoff = self.backoff;
-        let shared = Shared::new(ChannelSnapshot::initial(), self.prepare_breakers(seed, &runtime)?);
-        let (machine, policies) = self.make_machine(seed, shared.gate_signal())?;
-
-        let handle = Handle::new(Arc::clone(&shared), calls, policies, sessions, seed);
-        let readers = Readers::new(Arc::clone(&shared), backoff, runtime.clone(), seed);
-        let connections = Connections::new(settings, readers);
-        runtime.spawn(Driver::new(machine, shared, source, connections, idle, observers, sweep).run());
-        Ok(LbChannel::new(handle))
-    }
-
-    /// Asked after all other gates: a trial call that another gate refuses would give its place back at once, and the calls that wait
-    /// for it would look again and again.
-    fn prepare_breakers(&mut self, seed: u64, runtime: &runtime::Handle) -> Result<Option<Arc<ChannelBreakers>>, ConfigError> {
-        let remote = self.remote_breaker.take();
-        let Some(config) = self.breaker.take().or_else(|| remote.as_ref().map(|_| BreakerConfig::default())) else {
-            return Ok(None);
-        };
-        let breakers = ChannelBreakers::new(config, seed, remote, runtime)?;
-        self.gatekeepers.push(Arc::clone(&breakers) as Arc<dyn Gatekeeper>);
-        Ok(Some(breakers))
-    }
-
-    fn prepare_sessions(&mut self) -> Result<Option<ChannelSessions>, ConfigError> {
-        let Some(config) = self.sessions.take() else { return Ok(None) };
-        let Prepared { sessions, policy } = config.prepare(&self.policies)?;
-        self.further.extend(policy.map(PolicyChoice::built));
-        Ok(Some(sessions))
-    }
-
-    fn make_connector(&mut self) -> Result<Arc<dyn AnyConnector>, BuildError> {
-        if let Some(connector) = self.connector.take() {
-            return Ok(connector);
-        }
-        let mut config = std::mem::take(&mut self.transport);
-        if let Some(timeout) = self.connect_timeout {
-            config = config.connect_timeout(timeout);
-        }
-        if let Some(user_agent) = self.user_agent.take() {
-            config = config.user_agent(user_agent);
-        }
-        let connector = H2Connector::new(config)?;
-        #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
-        let connector = match self.tls.take() {
-            Some(tls) => connector.with_tls(tls)?,
-            None => connector,
-        };
-        Ok(Arc::new(Direct(connector)))
-    }
-
-    fn make_machine(self, seed: u64, signal: GateSignal) -> Result<(Machine, PolicyRegistry), BuildError> {
-        let mut config = MachineConfig::new(seed);
-        config.backoff = match self.connect_timeout {
-            Some(timeout) => self.backoff.with_min_connect_timeout(timeout)?,
-            None => self.backoff,
-        };
-        config.watch_health = self.health.is_some();
-        config.outlier_detection = self.outliers;
-        self.failover.check()?;
-        config.failover = self.failover;
-        self.replicas.check()?;
-        config.replicas = self.replicas;
-        config.stages = self.stages;
-        (config.gatekeepers, config.gate_signal) = (self.gatekeepers, signal);
-        let mut machine = Machine::new(config, self.policy.build(&self.policies)?);
-        for policy in self.further {
-            machine.command(Command::AddPolicy(policy.build(&self.policies)?));
-        }
-        Ok((machine, self.policies))
-    }
-
-    /// Builds the channel, connects, and waits until an endpoint is READY. `Err` says why none was in time. Cancel safe:
-    /// dropping the future drops the channel.
-    pub async fn connect(self, timeout: Duration) -> Result<LbChannel, BuildError> {
-        let target = self.target.clone();
-        let channel = self.build()?;
-        channel.exit_idle();
-        let ready = async {
-            let mut state = channel.state();
-            while state != ConnectivityState::Ready {
-                state = channel.wait_for_state_change(state).await;
-            }
-        };
-        match tokio::time::timeout(timeout, ready).await {
-            Ok(()) => Ok(channel),
-            Err(_) => Err(BuildError::NotReady { target, timeout, reason: channel.failure() }),
-        }
-    }
-}
-
-/// An authority that can stand in a request.
-fn checked(authority: String) -> Result<Arc<str>, ConfigError> {
-    match Authority::try_from(authority.as_str()) {
-        Ok(_) => Ok(authority.into()),
-        Err(_) => Err(ConfigError::new("authority", format!("{authority:?}"), "a host name or address, with or without a port")),
     }
 }

@@ -9,8 +9,11 @@ use arc_swap::Cache;
 use http::{Request, Response};
 use lb_core::breaker::BreakerForce;
 use lb_core::machine::{Command, NamedPolicy};
+use lb_core::service_config::ServiceConfig;
 use lb_core::stages::{FailoverState, Promotion};
-use lb_core::{ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch};
+use lb_core::{
+    ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch, ServiceConfigUpdate,
+};
 use serde_json::Value;
 use tokio::time::Instant;
 use tonic::Status;
@@ -19,7 +22,7 @@ use tower_service::Service;
 
 use crate::breakers::NoBreaker;
 use crate::builder::LbChannelBuilder;
-use crate::call::{Call, Guard, Head, LastFailure, Picked, ResponseBody, find_endpoint, pick};
+use crate::call::{Call, Configured, Guard, Head, LastFailure, Picked, ResponseBody, find_endpoint, pick};
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::events::Events;
@@ -172,6 +175,27 @@ impl LbChannel {
         Ok(())
     }
 
+    /// The service config in use; `None` if nobody gave one.
+    pub fn service_config(&self) -> Option<Arc<ServiceConfig>> {
+        self.load().rules.config.clone()
+    }
+
+    /// Sets a service config that counts before the resolver's and the default one, as JSON or its text, until it is taken back with
+    /// [`ServiceConfigUpdate::Absent`]. Calls in progress keep what they began with; policies that stay the same keep their state. Takes effect soon after;
+    /// [`LbEvent::ConfigChanged`](lb_core::LbEvent::ConfigChanged) says when.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where; then nothing changes.
+    pub fn set_service_config(&self, config: impl Into<ServiceConfigUpdate>) -> Result<(), ConfigError> {
+        let config = match config.into() {
+            ServiceConfigUpdate::Json(config) => Some(Arc::new(ServiceConfig::from_json(&config, self.handle.registry())?)),
+            ServiceConfigUpdate::Broken(reason) => return Err(ConfigError::new("service config", reason, "a JSON object")),
+            _ => None,
+        };
+        self.handle.shared().inbox.configure(config);
+        Ok(())
+    }
+
     /// Gives an endpoint no new calls; those in progress finish and its connection stays. Remembered while it is not listed.
     pub fn drain(&self, endpoint: impl Into<EndpointKey>) {
         self.command(Command::Drain(endpoint.into(), true));
@@ -220,6 +244,8 @@ impl LbChannel {
         let mut request = Request::new(());
         request.extensions_mut().insert(options);
         let (mut head, ()) = Head::new(request);
+        // No method is called.
+        head.configured = Configured::none();
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut head);
         }
@@ -289,7 +315,9 @@ impl Service<Request<Body>> for LbChannel {
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut head);
         }
-        let guard = match pick(&self.handle, self.snapshot.load(), &head, &mut self.scratch) {
+        let snapshot = self.snapshot.load();
+        head.configure(&snapshot.rules);
+        let guard = match pick(&self.handle, snapshot, &head, &mut self.scratch) {
             Picked::Connected(placement) => {
                 placement.connect.into_iter().for_each(|slot| self.handle.shared().inbox.connect(slot));
                 Some(Guard::new(placement))

@@ -34,6 +34,7 @@ mod picked;
 mod policy_choice;
 mod resolver_status;
 mod resolvers;
+mod rules;
 mod sessions;
 mod shared;
 mod snapshot;

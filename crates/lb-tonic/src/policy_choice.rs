@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lb_core::machine::NamedPolicy;
 use lb_core::policies::{LeastRequest, PickFirst, Random, RoundRobin, WeightedRoundRobin};
+use lb_core::service_config::PolicyConfig;
 use lb_core::{ConfigError, Policy, PolicyRegistry};
 use serde_json::{Value, json};
 
@@ -39,6 +40,15 @@ impl PolicyChoice {
 
     pub(crate) fn built(policy: NamedPolicy) -> Self {
         Self(Kind::Built(policy))
+    }
+
+    /// What is needed to build it again; `None` for a policy given as a value, of which there is only one.
+    pub(crate) fn config(&self, registry: &PolicyRegistry) -> Result<Option<PolicyConfig>, ConfigError> {
+        match &self.0 {
+            Kind::Named(name, config) => PolicyConfig::try_new(name, config.clone(), registry).map(Some),
+            Kind::List(list) => PolicyConfig::from_list(list, registry).map(Some),
+            Kind::Built(_) => Ok(None),
+        }
     }
 
     pub(crate) fn build(self, registry: &PolicyRegistry) -> Result<NamedPolicy, ConfigError> {

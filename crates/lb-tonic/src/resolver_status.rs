@@ -23,6 +23,8 @@ pub struct ResolverStatus {
     pub stale_for: Option<Duration>,
     /// What it failed with last, while it fails.
     pub error: Option<Arc<str>>,
+    /// Why the last service config it brought was refused, while it is; an earlier one or none may be in use.
+    pub refused_config: Option<Arc<str>>,
     /// Sets it has delivered since the channel was built.
     pub updates: u64,
     /// Failures it has told since the channel was built.
@@ -36,6 +38,7 @@ pub(crate) struct Resolution(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     failing: Option<(Instant, Arc<str>)>,
+    refused_config: Option<Arc<str>>,
     updates: u64,
     failures: u64,
 }
@@ -46,6 +49,10 @@ impl Resolution {
             inner.failing = None;
             inner.updates += 1;
         });
+    }
+
+    pub(crate) fn refused_config(&self, reason: Option<&Arc<str>>) {
+        self.change(|inner| inner.refused_config = reason.cloned());
     }
 
     /// The doubt begins with the first of several failures, the error is the last one's.
@@ -59,13 +66,14 @@ impl Resolution {
 
     /// The channel has let its resolver go: nothing is known, and so nothing is stale.
     pub(crate) fn stopped(&self) {
-        self.change(|inner| inner.failing = None);
+        self.change(|inner| (inner.failing, inner.refused_config) = (None, None));
     }
 
     pub(crate) fn status(&self, now: Instant) -> ResolverStatus {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (stale_for, error) = inner.failing.clone().map(|(since, error)| (now.saturating_duration_since(since), error)).unzip();
-        ResolverStatus { stale_for, error, updates: inner.updates, failures: inner.failures }
+        let refused_config = inner.refused_config.clone();
+        ResolverStatus { stale_for, error, refused_config, updates: inner.updates, failures: inner.failures }
     }
 
     fn change(&self, change: impl FnOnce(&mut Inner)) {

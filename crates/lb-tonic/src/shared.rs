@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use lb_core::gate::{GateListener, GateSignal};
 use lb_core::machine::{Command, NamedPolicy};
+use lb_core::service_config::ServiceConfig;
 use lb_core::{LbEvent, PolicyRegistry, Scratch, Slot, Snapshot};
 use serde_json::json;
 use tokio::sync::{Notify, broadcast, watch};
@@ -124,11 +125,18 @@ pub(crate) struct Inbox {
 pub(crate) struct Wishes {
     pub(crate) exit_idle: bool,
     pub(crate) connect: BTreeSet<Slot>,
-    pub(crate) commands: Vec<Command>,
+    pub(crate) orders: Vec<Order>,
     pub(crate) check_health: bool,
     pub(crate) rebuild: bool,
     pub(crate) moved: Moved,
     pub(crate) close: bool,
+}
+
+/// What the program wants done, in the order in which it was said.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Machine(Command),
+    Configure(Option<Arc<ServiceConfig>>),
 }
 
 impl Inbox {
@@ -143,7 +151,12 @@ impl Inbox {
     }
 
     pub(crate) fn command(&self, command: Command) {
-        self.change(|wishes| wishes.commands.push(command));
+        self.change(|wishes| wishes.orders.push(Order::Machine(command)));
+    }
+
+    /// The program's service config, or none any more.
+    pub(crate) fn configure(&self, config: Option<Arc<ServiceConfig>>) {
+        self.change(|wishes| wishes.orders.push(Order::Configure(config)));
     }
 
     pub(crate) fn check_health(&self) {
@@ -194,7 +207,7 @@ impl Wishes {
             && !self.rebuild
             && !self.close
             && self.connect.is_empty()
-            && self.commands.is_empty()
+            && self.orders.is_empty()
             && self.moved.is_empty()
     }
 }

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use lb_core::{Address, Endpoint, EndpointStats, Slot, Snapshot};
 
 use crate::load::Probes;
+use crate::rules::Rules;
 use crate::shared::Shared;
 use crate::transport::AnyTransport;
 
@@ -16,6 +17,8 @@ pub(crate) struct ChannelSnapshot {
     pub(crate) core: Arc<Snapshot>,
     /// Connections by slot index.
     connected: Box<[Option<Arc<Connected>>]>,
+    /// What the service config says.
+    pub(crate) rules: Rules,
 }
 
 /// A subchannel that has a connection.
@@ -36,13 +39,13 @@ impl fmt::Debug for ChannelSnapshot {
 }
 
 impl ChannelSnapshot {
-    pub(crate) fn new(core: Arc<Snapshot>, connected: Box<[Option<Arc<Connected>>]>) -> Self {
-        Self { core, connected }
+    pub(crate) fn new(core: Arc<Snapshot>, connected: Box<[Option<Arc<Connected>>]>, rules: Rules) -> Self {
+        Self { core, connected, rules }
     }
 
     /// What a channel shows before its driver has run.
-    pub(crate) fn initial() -> Self {
-        Self::new(Arc::new(Snapshot::initial()), Box::default())
+    pub(crate) fn initial(rules: Rules) -> Self {
+        Self::new(Arc::new(Snapshot::initial()), Box::default(), rules)
     }
 
     /// The connection of a slot; `None` if the slot has none in this generation.

@@ -102,6 +102,11 @@ impl Balancer {
         }
     }
 
+    /// Gives up a policy kept for calls that ask for it.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.further.retain(|other| *other.name != *name);
+    }
+
     /// Looks at the subchannels. `events` gets a finished switch.
     pub(super) fn rebuild(&mut self, now: Instant, table: &Table, entropy: u64, events: &mut Vec<LbEvent>) -> Outcome {
         let mut plan = Plan::new(entropy);

@@ -89,6 +89,14 @@ pub enum Command {
     SetPolicy(NamedPolicy),
     /// Keep a further policy that single calls can ask for by name; replaces one of the same name.
     AddPolicy(NamedPolicy),
+    /// Give up a further policy; calls that ask for it by name find none.
+    RemovePolicy(Arc<str>),
+    /// Fail calls with this reason, whatever the policies say, until it is taken back with `None` or the channel is IDLE: there is no
+    /// service config to begin with (gRFC A21). Endpoints are connected meanwhile.
+    Withhold(Option<Arc<str>>),
+    /// Whether connections serve only once a health check says so. Switched off, every connection serves; switched on, those that serve go on
+    /// until their check says otherwise, and new ones wait for it.
+    WatchHealth(bool),
     /// Give an endpoint no new calls (`true`) or take it back (`false`). Remembered even while it is not listed.
     Drain(EndpointKey, bool),
     /// Use the endpoints of this priority before all others, or with `None` those that would be used anyway, without waiting for them to

@@ -128,6 +128,8 @@ struct Resolution {
     /// Whether there was ever an answer since the channel left IDLE.
     resolved: bool,
     error: Option<ResolveError>,
+    /// Why nothing it says is used, if so.
+    withheld: Option<Arc<str>>,
     note: Option<Arc<str>>,
 }
 
@@ -325,11 +327,23 @@ impl Machine {
             Command::SetPolicy(policy) => self.balancer.switch(policy),
             Command::AddPolicy(policy) => self.balancer.keep(policy),
             Command::ForceGroup(priority) => self.balancer.force_group(priority),
+            Command::RemovePolicy(name) => self.balancer.forget(&name),
+            Command::Withhold(reason) => self.resolution.withheld = reason,
+            Command::WatchHealth(watch) => self.watch_health(watch),
             Command::Drain(endpoint, drained) => return self.drain(endpoint, drained),
             Command::Rebuild => {}
             Command::ResetBackoff => return self.table.iter_mut().for_each(Subchannel::reset_backoff),
         }
         self.dirty = true;
+    }
+
+    fn watch_health(&mut self, watch: bool) {
+        self.watch_health = watch;
+        if !watch {
+            self.table.iter_mut().for_each(|subchannel| {
+                subchannel.health(ServingStatus::Serving);
+            });
+        }
     }
 
     fn drain(&mut self, endpoint: EndpointKey, drained: bool) {

@@ -1,6 +1,7 @@
 //! From events to effects: starting attempts, asking stages and policies, pacing.
 
 use std::mem;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::connectivity::ConnectivityState;
@@ -11,7 +12,7 @@ use crate::slot::Slot;
 
 use super::balancer::Outcome;
 use super::event::{AttemptId, Effect};
-use super::{Machine, Phase};
+use super::{Machine, Phase, Resolution};
 
 /// How often the policies are asked in a row while their wishes change what they see. A wish to connect shows them CONNECTING in
 /// place of IDLE, which needs a second look; a policy that keeps changing its mind gets its next look after [`SOONEST`].
@@ -89,16 +90,18 @@ impl Machine {
 
     /// Before the first answer, while idle and after the end it is not for the policies to say what calls see.
     fn override_unresolved(&self, outcome: &mut Outcome) {
-        let (state, picker) = match (&self.phase, &self.resolution.error) {
-            (Phase::Idle, _) => (ConnectivityState::Idle, Always::queue()),
-            (Phase::Shutdown, _) => (ConnectivityState::Shutdown, Always::fail("the channel is closed")),
-            (Phase::Active, _) if self.resolution.resolved && self.table.len() > 0 => return,
-            (Phase::Active, None) if self.resolution.resolved => {
-                let note = self.resolution.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+        let Resolution { resolved, error, note, withheld } = &self.resolution;
+        let (state, picker) = match (&self.phase, withheld, error) {
+            (Phase::Idle, ..) => (ConnectivityState::Idle, Always::queue()),
+            (Phase::Shutdown, ..) => (ConnectivityState::Shutdown, Always::fail("the channel is closed")),
+            (Phase::Active, Some(reason), _) => (ConnectivityState::TransientFailure, Always::fail(Arc::clone(reason))),
+            (Phase::Active, None, _) if *resolved && self.table.len() > 0 => return,
+            (Phase::Active, None, None) if *resolved => {
+                let note = note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
                 (ConnectivityState::TransientFailure, Always::fail(format!("the target resolved to no endpoints{note}")))
             }
-            (Phase::Active, None) => (ConnectivityState::Connecting, Always::queue()),
-            (Phase::Active, Some(error)) => (ConnectivityState::TransientFailure, Always::fail(error.to_string())),
+            (Phase::Active, None, None) => (ConnectivityState::Connecting, Always::queue()),
+            (Phase::Active, None, Some(error)) => (ConnectivityState::TransientFailure, Always::fail(error.to_string())),
         };
         outcome.state = state;
         outcome.pickers.iter_mut().for_each(|named| named.picker = picker.clone());

@@ -57,6 +57,19 @@ pub(super) fn flag(at: &str, within: &Value, field: &str) -> Result<Option<bool>
     present(within, field).map(|value| value.as_bool().ok_or_else(|| wrong(at, field, value, "true or false"))).transpose()
 }
 
+/// A field that another room of the house reads; `read` names it in its errors.
+pub(super) fn read<T>(
+    at: &str,
+    within: &Value,
+    field: &str,
+    read: impl FnOnce(&Value) -> Result<T, ConfigError>,
+) -> Result<Option<T>, ConfigError> {
+    present(within, field).map(read).transpose().map_err(|mut error| {
+        error.field = path(at, &error.field);
+        error
+    })
+}
+
 /// A size in bytes. A number in quotes, which proto3's JSON would allow, is refused as grpc-go refuses it.
 pub(super) fn bytes(at: &str, within: &Value, field: &str) -> Result<Option<u32>, ConfigError> {
     let size = |value: &Value| value.as_u64().and_then(|size| u32::try_from(size).ok());

@@ -10,6 +10,7 @@ use super::policy::{self, PolicyConfig};
 use crate::hints::PickHints;
 use crate::policy::ConfigError;
 use crate::registry::PolicyRegistry;
+use crate::retry::{HedgingPolicy, RetryPolicy};
 
 /// One `methodConfig`. Nothing in it is merged with that of another.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,6 +24,10 @@ pub struct MethodConfig {
     pub max_request_message: Option<u32>,
     /// The largest response message in bytes; likewise.
     pub max_response_message: Option<u32>,
+    /// Which failed attempts are followed by another. Not beside hedging.
+    pub retry: Option<RetryPolicy>,
+    /// How several attempts are made at once. Not beside retries.
+    pub hedging: Option<HedgingPolicy>,
     /// The policy of these methods, if they have one of their own; the call's own wish wins.
     pub policy: Option<PolicyConfig>,
     /// What a call without wishes wishes: the policy by its [full name](PolicyConfig::full_name).
@@ -33,12 +38,19 @@ impl MethodConfig {
     /// Reads the object at `at`; its names are read elsewhere.
     pub(super) fn from_json(at: &str, method: &Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
         let policy = policy::of_list(at, method, registry)?;
+        let retry = fields::read(at, method, "retryPolicy", RetryPolicy::from_json)?;
+        let hedging = fields::read(at, method, "hedgingPolicy", HedgingPolicy::from_json)?;
+        if retry.is_some() && hedging.is_some() {
+            return Err(ConfigError::new(fields::path(at, "hedgingPolicy"), "an object", "nothing beside a retryPolicy"));
+        }
         let hints = policy.as_ref().map(|policy| Box::new(PickHints::new().policy(policy.full_name())));
         Ok(Self {
             timeout: fields::duration(at, method, "timeout")?,
             wait_for_ready: fields::flag(at, method, "waitForReady")?,
             max_request_message: fields::bytes(at, method, "maxRequestMessageBytes")?,
             max_response_message: fields::bytes(at, method, "maxResponseMessageBytes")?,
+            retry,
+            hedging,
             policy,
             hints,
         })

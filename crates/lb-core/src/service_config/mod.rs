@@ -51,6 +51,7 @@ use serde_json::Value;
 
 use crate::policy::ConfigError;
 use crate::registry::PolicyRegistry;
+use crate::retry::Throttling;
 
 pub use method::MethodConfig;
 pub use policy::PolicyConfig;
@@ -64,6 +65,8 @@ pub struct ServiceConfig {
     pub policy: Option<PolicyConfig>,
     /// What holds for single methods, from `methodConfig`.
     pub methods: Arc<MethodTable>,
+    /// How retries are held back while many attempts fail, from `retryThrottling`.
+    pub throttling: Option<Throttling>,
     /// Which service's health is watched, from `healthCheckConfig.serviceName`: `None` if the config does not say, empty for the server
     /// as a whole.
     pub health_service: Option<Arc<str>>,
@@ -104,6 +107,7 @@ impl ServiceConfig {
         Ok(Self {
             policy: policy::of_channel(config, registry)?,
             methods: Arc::new(MethodTable::from_json(config, registry)?),
+            throttling: fields::read("", config, "retryThrottling", Throttling::from_json)?,
             health_service: health_service(config)?,
         })
     }

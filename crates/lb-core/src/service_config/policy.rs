@@ -29,6 +29,14 @@ impl PolicyConfig {
         Self::checked(name, config.clone(), registry)
     }
 
+    /// A policy with its configuration.
+    ///
+    /// # Errors
+    /// As for [`PolicyRegistry::build`].
+    pub fn try_new(name: &str, config: Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
+        Self::checked(name, config, registry)
+    }
+
     fn checked(name: &str, config: Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
         registry.build(name, &config)?;
         Ok(Self { name: name.into(), config })

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::retry::{HedgingPolicy, RetryPolicy};
 
 fn read(config: &Value) -> Result<ServiceConfig, ConfigError> {
     ServiceConfig::from_json(config, &PolicyRegistry::default())
@@ -69,6 +70,16 @@ fn known_fields_must_be_right_and_errors_name_their_path() {
         (json!({"methodConfig": [{"name": [{"method": "m"}]}]}), "methodConfig[0].name[0].method"),
         (json!({"methodConfig": [{"name": [{"service": "", "method": "m"}]}]}), "methodConfig[0].name[0].method"),
         (json!({"methodConfig": [{"loadBalancingConfig": []}]}), "methodConfig[0].loadBalancingConfig"),
+        (json!({"methodConfig": [{"retryPolicy": 5}]}), "methodConfig[0].retryPolicy"),
+        (json!({"methodConfig": [{}, {"retryPolicy": {"maxAttempts": 1}}]}), "methodConfig[1].retryPolicy.retryableStatusCodes"),
+        (json!({"methodConfig": [{"hedgingPolicy": {"maxAttempts": 1}}]}), "methodConfig[0].hedgingPolicy.maxAttempts"),
+        (
+            json!({"methodConfig": [{"retryPolicy": retries(), "hedgingPolicy": {"maxAttempts": 3}}]}),
+            "methodConfig[0].hedgingPolicy",
+        ),
+        (json!({"retryThrottling": true}), "retryThrottling"),
+        (json!({"retryThrottling": {"maxTokens": 10}}), "retryThrottling.tokenRatio"),
+        (json!({"retryThrottling": {"maxTokens": 1001, "tokenRatio": 1}}), "retryThrottling.maxTokens"),
         (json!({"healthCheckConfig": "orders"}), "healthCheckConfig"),
         (json!({"healthCheckConfig": {"serviceName": 5}}), "healthCheckConfig.serviceName"),
         (json!({"loadBalancingPolicy": 5}), "loadBalancingPolicy"),
@@ -85,6 +96,31 @@ fn known_fields_must_be_right_and_errors_name_their_path() {
     ] {
         assert_eq!(refused(&config), field, "{config}");
     }
+}
+
+fn retries() -> Value {
+    json!({
+        "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
+        "retryableStatusCodes": ["unavailable", 8]
+    })
+}
+
+#[test]
+fn retries_hedges_and_throttling_are_read() {
+    let config = read(&json!({
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+        "methodConfig": [
+            {"name": [{"service": "a"}], "retryPolicy": retries()},
+            {"name": [{"service": "b"}], "hedgingPolicy": {"maxAttempts": 3, "hedgingDelay": "0.2s"}},
+            {"name": [{"service": "c"}], "retryPolicy": null, "hedgingPolicy": null}
+        ]
+    }))
+    .unwrap();
+    let of = |path| config.methods.find(path).unwrap();
+    assert_eq!(of("/a/m").retry.as_ref().map(RetryPolicy::max_attempts), Some(4));
+    assert_eq!(of("/b/m").hedging.as_ref().map(HedgingPolicy::delay), Some(Duration::from_millis(200)));
+    assert_eq!((&of("/c/m").retry, &of("/c/m").hedging), (&None, &None));
+    assert_eq!(config.throttling, Some(Throttling::try_new(10.0, 0.1).unwrap()));
 }
 
 #[test]

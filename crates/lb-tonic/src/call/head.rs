@@ -8,8 +8,10 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::options::PickOptions;
+use crate::rules::Rules;
 use crate::snapshot::Connected;
 
+use super::configured::Configured;
 use super::request_body::RequestBody;
 use super::retained::Retained;
 
@@ -26,6 +28,8 @@ pub(crate) struct Head {
     pub(crate) extended: bool,
     /// `None` is the common case and costs nothing.
     pub(crate) hints: Option<Box<PickHints>>,
+    /// What the service config says of it.
+    pub(crate) configured: Configured,
     /// Where earlier attempts went.
     pub(crate) tried: SmallVec<[Slot; 2]>,
     /// The connection that took the last attempt no more; it is gone, whatever the newest snapshot says.
@@ -51,6 +55,7 @@ impl Head {
             extensions: parts.extensions,
             extended,
             hints,
+            configured: Configured::default(),
             tried: SmallVec::new(),
             unusable: None,
             was_refused: false,
@@ -83,7 +88,25 @@ impl Head {
         self.unusable.as_ref().is_some_and(|unusable| Arc::ptr_eq(unusable, connected))
     }
 
+    /// Looks up what the service config says of the call, if that is not known yet.
+    #[inline]
+    pub(crate) fn configure(&mut self, rules: &Rules) {
+        self.configured.look_up(rules, self.uri.path(), &mut self.hints);
+    }
+
+    /// What the call wishes, or its method for it.
+    #[inline]
+    pub(crate) fn wishes(&self) -> Option<&PickHints> {
+        self.hints.as_deref().or_else(|| self.configured.hints())
+    }
+
+    /// Whether the policy of this name is only its method's wish; then it is no more.
+    pub(crate) fn give_up_policy(&mut self, name: &Arc<str>) -> bool {
+        self.configured.give_up_policy(name, &mut self.hints)
+    }
+
     pub(crate) fn wait_for_ready(&self, default: bool) -> bool {
-        self.hints.as_ref().and_then(|hints| hints.wait_for_ready).unwrap_or(default)
+        let own = self.hints.as_ref().and_then(|hints| hints.wait_for_ready);
+        own.or_else(|| self.configured.wait_for_ready()).unwrap_or(default)
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! Cancel safe: dropping the future at any point takes the call off its endpoint's books and resets its stream.
 
+mod configured;
 mod failure;
 mod guard;
 mod head;
@@ -40,6 +41,7 @@ use crate::picked::PickedEndpoint;
 use crate::shared::Handle;
 use crate::transport::{AnyBody, AttemptError, AttemptErrorKind, AttemptFuture};
 
+pub(crate) use configured::Configured;
 pub(crate) use failure::{failure, http_failure};
 pub(crate) use guard::{Guard, Placement};
 pub(crate) use head::Head;
@@ -63,6 +65,12 @@ struct Deadline {
     sleep: Pin<Box<Sleep>>,
     /// Whether the header the caller set still tells the server the truth.
     announced: bool,
+}
+
+impl Deadline {
+    fn new(at: Instant, announced: bool) -> Self {
+        Self { at, sleep: Box::pin(tokio::time::sleep_until(at)), announced }
+    }
 }
 
 enum State {
@@ -91,15 +99,13 @@ impl Call {
     /// A call that goes to the endpoint of `guard`, or has to look for one.
     pub(crate) fn new(handle: Arc<Handle>, head: Head, body: Body, guard: Option<Guard>) -> Self {
         let header = deadline::header_timeout(&head.headers);
-        let timeout = [header, handle.config().timeout].into_iter().flatten().min();
+        // What is not settled is known when an endpoint has been found.
+        let method = head.configured.timeout().filter(|_| head.configured.is_settled());
+        let timeout = [header, handle.config().timeout, method].into_iter().flatten().min();
         // A time that cannot be added to the present is no deadline.
         let deadline = timeout.and_then(|timeout| Some((timeout, Instant::now().checked_add(timeout)?)));
-        let deadline = deadline.map(|(timeout, at)| Deadline {
-            at,
-            sleep: Box::pin(tokio::time::sleep_until(at)),
-            announced: header == Some(timeout) && !timeout.is_zero(),
-        });
-        let request = Beginning::new(body, handle.config().max_request);
+        let deadline = deadline.map(|(timeout, at)| Deadline::new(at, header == Some(timeout) && !timeout.is_zero()));
+        let request = Beginning::new(body, head.configured.max_request(handle.config().max_request));
         Self { handle, deadline, state: State::Opening(Opening { head, guard, request }) }
     }
 
@@ -125,6 +131,15 @@ impl Call {
         Ok(State::Sending(Sending { attempt, guard, head, content }))
     }
 
+    /// Follows what the service config says that came while the call was waiting for it.
+    fn follow_config(&mut self, head: &Head, content: &Content) -> Result<(), CallError> {
+        let at = head.configured.until();
+        if let Some(at) = at.filter(|at| self.deadline.as_ref().is_none_or(|deadline| *at < deadline.at)) {
+            self.deadline = Some(Deadline::new(at, false));
+        }
+        head.configured.max_request(self.handle.config().max_request).map_or(Ok(()), |limit| content.limit(limit))
+    }
+
     /// Sends, or seeks first.
     fn advance(&mut self, head: Head, content: Content, guard: Option<Guard>) -> Result<State, CallError> {
         match guard {
@@ -134,7 +149,7 @@ impl Call {
                     // What the server is told must not contain the time spent waiting.
                     deadline.announced = false;
                 }
-                Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek { head, content })))
+                Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek::new(head, content))))
             }
         }
     }
@@ -192,7 +207,8 @@ impl Call {
             parts.extensions = std::mem::take(&mut head.extensions);
         }
         let deadline = self.deadline.take().map(|deadline| deadline.sleep);
-        let body = ResponseBody::new(body, guard, &parts.headers, deadline, self.handle.config().max_response);
+        let limit = head.configured.max_response(self.handle.config().max_response);
+        let body = ResponseBody::new(body, guard, &parts.headers, deadline, limit);
         Ok(Response::from_parts(parts, body))
     }
 
@@ -207,6 +223,9 @@ impl Call {
             State::Seeking(seeking) => {
                 let (seek, guard) = ready!(seeking.poll(cx))?;
                 let seek = *seek;
+                if seek.was_unsettled {
+                    self.follow_config(&seek.head, &seek.content)?;
+                }
                 self.state = self.send(seek.head, seek.content, guard)?;
             }
             State::Sending(sending) => {

@@ -13,6 +13,8 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
+use crate::error::CallError;
+
 use super::message_size::MessageSize;
 
 /// How many bytes of a stream are kept for another attempt; gRPC's default per call.
@@ -126,6 +128,19 @@ impl Content {
         match self {
             Self::Unary(bytes) => Some(RequestBody::Unary(bytes.clone())),
             Self::Stream(replay) => replay.reader().map(RequestBody::Stream),
+        }
+    }
+
+    /// Limits messages after the request was looked at, and before it was sent for the first time.
+    pub(crate) fn limit(&self, limit: usize) -> Result<(), CallError> {
+        let mut sizes = MessageSize::new("request", limit);
+        match self {
+            Self::Unary(bytes) => bytes.iter().try_for_each(|bytes| sizes.check(bytes)),
+            Self::Stream(replay) => replay.locked(|record| {
+                record.kept.iter().try_for_each(|bytes| sizes.check(bytes))?;
+                record.limit = Some(sizes);
+                Ok(())
+            }),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lb_core::{Choice, ConnectivityState, PickArgs, PickHints, Scratch, Unfit};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::CallError;
+use crate::error::{CallError, WaitingFor};
 use crate::shared::Handle;
 use crate::snapshot::ChannelSnapshot;
 
@@ -29,6 +29,15 @@ const LAST_LOOK: Duration = Duration::from_millis(320);
 pub(crate) struct Seek {
     pub(crate) head: Head,
     pub(crate) content: Content,
+    /// Whether the call began to look before it could know its config.
+    pub(super) was_unsettled: bool,
+}
+
+impl Seek {
+    pub(super) fn new(head: Head, content: Content) -> Self {
+        let was_unsettled = !head.configured.is_settled();
+        Self { head, content, was_unsettled }
+    }
 }
 
 /// What one look at a snapshot yields.
@@ -68,7 +77,7 @@ pub(crate) fn pick<'a>(handle: &Handle, snapshot: &'a ChannelSnapshot, head: &He
 #[inline]
 pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
     let none = PickHints::default();
-    let hints = head.hints.as_deref().unwrap_or(&none);
+    let hints = head.wishes().unwrap_or(&none);
     let at = Instant::now();
     let mut args = PickArgs::new(at.into_std(), head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
     let choice = snapshot.core.choose(&mut args);
@@ -143,7 +152,8 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
     let _waiting = shared.waiting();
     let mut generations = shared.generations();
     let mut scratch = handle.scratch();
-    let waits = head.wait_for_ready(handle.config().wait_for_ready);
+    // Only a call that does not know its config yet has to look for it.
+    let started = (!head.configured.is_settled()).then(Instant::now);
     let target = || Arc::clone(&handle.config().target);
     let mut pause = FIRST_LOOK;
     loop {
@@ -154,6 +164,13 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
         if snapshot.core.state == ConnectivityState::Shutdown {
             return Err(CallError::Closed);
         }
+        if let Some(started) = started {
+            head.configure(&snapshot.rules);
+            if head.configured.is_too_late(started) {
+                return Err(CallError::DeadlineExceeded { waiting_for: WaitingFor::Endpoint(last_failure.get()) });
+            }
+        }
+        let waits = head.wait_for_ready(handle.config().wait_for_ready);
         let mut look_again = None;
         match pick(handle, &snapshot, head, &mut scratch) {
             // The driver has yet to hear that this connection is gone.
@@ -178,8 +195,11 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
             }
             Picked::Unfit(unfit) => return Err(CallError::unfit(target(), unfit)),
             Picked::Never(error) => return Err(error),
+            // Look again at once: another config has come while the call was waiting.
+            Picked::MissingPolicy(name) if head.give_up_policy(&name) => continue,
             Picked::MissingPolicy(name) => handle.add_policy(&name, &snapshot)?,
         }
+        let look_again = [look_again, head.configured.until()].into_iter().flatten().min();
         let next = generations.wait_for(|newest| *newest > generation);
         let next = match look_again {
             Some(at) => timeout_at(at, next).await,

@@ -28,11 +28,21 @@ pub(crate) struct ConnectorSettings {
     pub(crate) health: Option<Arc<dyn HealthCheck<ConnectionService>>>,
 }
 
+/// Which service's health is asked for.
+#[derive(Debug, Default)]
+struct HealthService {
+    /// As the service config says.
+    name: Option<Arc<str>>,
+    /// Nothing is asked while a config that should name it does not.
+    off: bool,
+}
+
 type Attempted = (Slot, AttemptId, Arc<Endpoint>, Result<Connection<AnyTransport>, Arc<str>>);
 
 /// Everything the driver has open. Dropping it cancels attempts and closes connections gracefully.
 pub(crate) struct Connections {
     settings: ConnectorSettings,
+    health_service: HealthService,
     readers: Readers,
     attempts: JoinSet<Attempted>,
     attempting: HashMap<AttemptId, TaskHandle>,
@@ -69,7 +79,8 @@ impl Drop for Watch {
 impl Connections {
     pub(crate) fn new(settings: ConnectorSettings, readers: Readers) -> Self {
         let (attempts, attempting, open, news) = (JoinSet::new(), HashMap::new(), HashMap::new(), SelectAll::new());
-        Self { settings, readers, attempts, attempting, open, news }
+        let health_service = HealthService::default();
+        Self { settings, health_service, readers, attempts, attempting, open, news }
     }
 
     /// Starts an attempt on a task of its own, so that handshakes do not wait for each other.
@@ -107,12 +118,32 @@ impl Connections {
 
     pub(crate) fn watch_health(&mut self, slot: Slot, attempt: AttemptId) {
         let (Some(check), Some(open)) = (&self.settings.health, self.open.get_mut(&slot)) else { return };
+        if self.health_service.off {
+            return;
+        }
         let (check_now, triggered) = Trigger::pair();
         let service = ConnectionService::new(open.transport.clone());
-        let stream = check.watch(HealthSubject::new(service, Arc::clone(&open.endpoint), open.address.clone(), triggered));
+        let subject = HealthSubject::new(service, Arc::clone(&open.endpoint), open.address.clone(), triggered);
+        let stream = check.watch(subject.with_service(self.health_service.name.clone()));
         let (events, abort) = stream::abortable(stream.map(move |status| Event::Health { slot, attempt, status }));
         open.health = Some(Watch { check_now, abort });
         self.news.push(events.boxed());
+    }
+
+    pub(crate) fn can_check_health(&self) -> bool {
+        self.settings.health.is_some()
+    }
+
+    /// Asks for another service from now on, or for none. A connection keeps the status it has until the new check has one.
+    pub(crate) fn set_health_service(&mut self, name: Option<Arc<str>>, on: bool) {
+        self.health_service = HealthService { name, off: !on };
+        let open: Vec<(Slot, AttemptId)> = self.open.iter().map(|(slot, open)| (*slot, open.attempt)).collect();
+        for (slot, attempt) in open {
+            if let Some(open) = self.open.get_mut(&slot) {
+                open.health = None;
+            }
+            self.watch_health(slot, attempt);
+        }
     }
 
     pub(crate) fn check_health(&self) {

@@ -18,18 +18,19 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use lb_core::machine::{Command, Effect, Event};
 use lb_core::{
-    ConnectivityState, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, ServiceConfigUpdate,
-    Snapshot, Target, Trigger,
+    ConnectivityState, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target,
+    Trigger,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::sessions::Sweep;
-use crate::shared::{Shared, Wishes};
+use crate::shared::{Order, Shared, Wishes};
 use crate::snapshot::ChannelSnapshot;
 
 pub(crate) use connections::{Connections, ConnectorSettings};
 pub(crate) use idle::Idle;
-pub(crate) use service_config::ServiceConfigs;
+use service_config::Consequences;
+pub(crate) use service_config::{ConfigSettings, ServiceConfigs};
 
 /// How many inputs are taken before the machine settles; bounds how long a storm of them can delay a publication.
 const MAX_BURST: usize = 10_000;
@@ -65,6 +66,7 @@ enum Input {
     Resolved(Option<Result<ResolverUpdate, ResolveError>>),
     Connection(Option<Event>),
     Tick,
+    ConfigRetry,
     IdleCheck,
     Sweep,
 }
@@ -111,6 +113,7 @@ impl Driver {
             update = next_update(&mut self.resolving) => Input::Resolved(update),
             event = self.connections.next() => Input::Connection(event),
             () = wake(self.wake_at) => Input::Tick,
+            () = wake(self.source.configs.retry_at().map(Instant::from_std)) => Input::ConfigRetry,
             () = wake(self.idle.next_check()) => Input::IdleCheck,
             () = wake(self.sweep.as_ref().map(Sweep::next)) => Input::Sweep,
         }
@@ -122,7 +125,9 @@ impl Driver {
             Input::Wishes(wishes) => return self.take_wishes(wishes),
             Input::Resolved(Some(Ok(update))) => {
                 self.shared.resolution.succeeded();
-                self.configure(&update.service_config);
+                let consequences = self.source.configs.resolved(Instant::now().into_std(), &update.service_config);
+                self.configure(consequences);
+                self.shared.resolution.refused_config(self.source.configs.refused());
                 Event::Resolved(update)
             }
             Input::Resolved(Some(Err(error))) => {
@@ -140,6 +145,11 @@ impl Driver {
                 self.wake_at = None;
                 Event::Tick
             }
+            Input::ConfigRetry => {
+                self.source.configs.retried();
+                self.perform(Effect::ReResolve);
+                return true;
+            }
             Input::IdleCheck => {
                 if !self.idle.check(&self.shared) {
                     return true;
@@ -156,11 +166,15 @@ impl Driver {
     }
 
     /// Follows a service config, before the endpoints it came with.
-    fn configure(&mut self, config: &ServiceConfigUpdate) {
-        match self.source.configs.apply(config) {
-            Ok(Some(policy)) => self.tell(Event::Command(Command::SetPolicy(policy))),
-            Ok(None) => {}
-            Err(reason) => self.emit(&LbEvent::ConfigRefused(reason)),
+    fn configure(&mut self, consequences: Consequences) {
+        consequences.events.iter().for_each(|event| self.emit(event));
+        for command in consequences.commands {
+            self.tell(Event::Command(command));
+        }
+        if let Some(service) = consequences.health_service {
+            let checks = self.source.configs.checks_health(service.as_ref());
+            self.tell(Event::Command(Command::WatchHealth(checks && self.connections.can_check_health())));
+            self.connections.set_health_service(service, checks);
         }
     }
 
@@ -172,8 +186,14 @@ impl Driver {
         for slot in wishes.connect {
             self.tell(Event::ConnectRequested(slot));
         }
-        for command in wishes.commands {
-            self.tell(Event::Command(command));
+        for order in wishes.orders {
+            match order {
+                Order::Machine(command) => self.tell(Event::Command(command)),
+                Order::Configure(config) => {
+                    let consequences = self.source.configs.set(config);
+                    self.configure(consequences);
+                }
+            }
         }
         if wishes.rebuild {
             self.tell_breakers();
@@ -207,6 +227,7 @@ impl Driver {
             self.perform(effect);
         }
         self.effects = effects;
+        self.publish_rules();
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -218,6 +239,7 @@ impl Driver {
             Effect::StopResolver => {
                 self.resolving = None;
                 self.shared.resolution.stopped();
+                self.source.configs.resolver_stopped();
                 self.idle.enter();
             }
             Effect::ReResolve => {
@@ -240,7 +262,16 @@ impl Driver {
 
     fn publish(&mut self, core: Arc<Snapshot>) {
         let connected = self.connections.table(&core);
-        self.shared.publish(ChannelSnapshot::new(core, connected));
+        self.shared.publish(ChannelSnapshot::new(core, connected, self.source.configs.rules()));
+        self.source.configs.take_unpublished();
+    }
+
+    /// Publishes the machine's last snapshot again, if calls are to see other rules and nothing else has changed.
+    fn publish_rules(&mut self) {
+        if self.source.configs.take_unpublished() {
+            let core = Arc::clone(&self.shared.snapshot.load().core);
+            self.publish(core);
+        }
     }
 
     fn emit(&self, event: &LbEvent) {
