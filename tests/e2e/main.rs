@@ -6,6 +6,7 @@ mod breakers;
 mod deadlines;
 mod events;
 mod health;
+mod limits;
 mod load;
 mod odd_servers;
 mod options;

@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use crate::connection_service::ConnectionService;
+use crate::limits::LimitsConfig;
 use crate::policy_choice::PolicyChoice;
 use crate::resolvers::ResolverRegistry;
 use crate::sessions::SessionConfig;
@@ -53,6 +54,7 @@ pub struct LbChannelBuilder {
     replicas: ReplicaConfig,
     stages: Vec<Box<dyn Stage>>,
     gatekeepers: Vec<Arc<dyn Gatekeeper>>,
+    pub(crate) limits: LimitsConfig,
     breaker: Option<BreakerConfig>,
     remote_breaker: Option<Arc<dyn RemoteBreaker>>,
     transport: TransportConfig,
@@ -90,6 +92,7 @@ impl LbChannelBuilder {
             replicas: ReplicaConfig::default(),
             stages: Vec::new(),
             gatekeepers: Vec::new(),
+            limits: LimitsConfig::default(),
             breaker: None,
             remote_breaker: None,
             transport: TransportConfig::new(),

@@ -83,6 +83,10 @@ impl LbChannel {
         WeakChannel(Arc::downgrade(&self.handle))
     }
 
+    pub(crate) fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
     /// The channel's state now.
     pub fn state(&self) -> ConnectivityState {
         self.load().core.state
@@ -243,9 +247,11 @@ impl LbChannel {
     pub async fn pick(&self, options: PickOptions) -> Result<PickHandle, CallError> {
         let mut request = Request::new(());
         request.extensions_mut().insert(options);
+        self.handle.shared().limits.flood()?;
         let (mut head, ()) = Head::new(request);
         // No method is called.
         head.configured = Configured::none();
+        self.handle.shared().limits.admit(&head)?;
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut head);
         }
@@ -311,7 +317,13 @@ impl Service<Request<Body>> for LbChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Call {
+        if let Err(shed) = self.handle.shared().limits.flood() {
+            return Call::refused(Arc::clone(&self.handle), shed);
+        }
         let (mut head, body) = Head::new(request);
+        if let Err(shed) = self.handle.shared().limits.admit(&head) {
+            return Call::refused(Arc::clone(&self.handle), shed);
+        }
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut head);
         }

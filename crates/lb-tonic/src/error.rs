@@ -17,8 +17,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_core::limits::ShedBy;
 use lb_core::{ConfigError, EndpointKey, Misfit, ResolveError, TargetError, Unfit};
 use tonic::{Code, Status};
+
+use crate::limits;
 
 /// Why a call failed before the server had answered it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -51,6 +54,15 @@ pub enum CallError {
         next_trial: Option<Duration>,
         /// How many endpoints each condition removed, the breakers included.
         unfit: Arc<Unfit>,
+    },
+    /// The call is beyond a limit: of its rate, or of all endpoints that could take it. RESOURCE_EXHAUSTED, with the hint
+    /// `grpc-retry-pushback-ms` in the status' metadata; never retried by the channel.
+    #[error("shed by {limit}; again in {retry_after:?}")]
+    Shed {
+        /// Which limit, what it is set to, and for whom.
+        limit: ShedBy,
+        /// When the limit would let the call pass if no other came; not a promise.
+        retry_after: Duration,
     },
     /// The policy refused the call, even if it waits for ready. UNAVAILABLE.
     #[error("the policy dropped the call: {reason}")]
@@ -131,6 +143,9 @@ impl std::fmt::Display for WaitingFor {
 impl CallError {
     /// No endpoint takes the call now, for these reasons.
     pub(crate) fn unfit(target: Arc<str>, unfit: Box<Unfit>) -> Self {
+        if let Some(shed) = limits::shed_by_endpoints(&unfit) {
+            return shed.into();
+        }
         let open = unfit.removed_by(&Misfit::BreakerOpen);
         let others = unfit.removed.iter().any(|(reason, _)| reason.is_load() && *reason != Misfit::BreakerOpen);
         let (next_trial, unfit) = (unfit.ends(&Misfit::BreakerOpen), Arc::from(unfit));
@@ -153,7 +168,7 @@ impl CallError {
             Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
             Self::Failed { code, .. } => Code::from_i32(*code),
             Self::UnknownPolicy { .. } => Code::Internal,
-            Self::MessageTooLarge { .. } => Code::ResourceExhausted,
+            Self::Shed { .. } | Self::MessageTooLarge { .. } => Code::ResourceExhausted,
         }
     }
 }
@@ -161,6 +176,9 @@ impl CallError {
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
         let mut status = Self::new(error.code(), error.to_string());
+        if let CallError::Shed { retry_after, .. } = &error {
+            limits::hint(&mut status, *retry_after);
+        }
         status.set_source(Arc::new(error));
         status
     }

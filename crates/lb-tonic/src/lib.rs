@@ -11,6 +11,7 @@
 //! | [`PickHandle`] | an endpoint picked without a call, by [`LbChannel::pick`] |
 //! | [`PickedEndpoint`] | where a call went, in its response's extensions |
 //! | [`SessionConfig`], [`SessionStore`] | calls that belong together go to one endpoint |
+//! | [`LimitStats`] | what rate and concurrency limits did, from [`LbChannel::limits`] |
 //! | [`CallError`] | why a call failed, behind its status |
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ mod error;
 mod events;
 mod header;
 pub mod interceptors;
+mod limits;
 mod load;
 mod options;
 mod pick_handle;
@@ -53,6 +55,7 @@ pub use endpoints::EndpointInfo;
 pub use error::{BuildError, CallError, WaitingFor};
 pub use events::Events;
 pub use interceptors::{Chain, FillOptions, PeerAddress};
+pub use limits::LimitStats;
 pub use options::PickOptions;
 pub use pick_handle::PickHandle;
 pub use picked::PickedEndpoint;

@@ -135,6 +135,12 @@ impl PickOptions {
         self.with(|hints| hints.cost(cost))
     }
 
+    /// Counts as a call of this key where rates are limited [by key](lb_core::limits::KeyLimit): a tenant, a user, a job.
+    #[must_use]
+    pub fn limit_key(self, key: impl Into<Arc<str>>) -> Self {
+        self.with(|hints| hints.limit_key(key))
+    }
+
     /// The kind of work, for policies and rules that tell kinds apart.
     #[must_use]
     pub fn kind(self, kind: impl Into<Arc<str>>) -> Self {

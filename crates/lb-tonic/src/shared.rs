@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::breakers::ChannelBreakers;
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
+use crate::limits::ChannelLimits;
 use crate::resolver_status::Resolution;
 use crate::sessions::{ChannelSessions, Moved};
 use crate::snapshot::ChannelSnapshot;
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) resolution: Resolution,
     /// `None` unless the channel was built with circuit breakers.
     pub(crate) breakers: Option<Arc<ChannelBreakers>>,
+    pub(crate) limits: ChannelLimits,
     waiting: AtomicUsize,
     sought: AtomicU64,
     pub(crate) events: broadcast::Sender<LbEvent>,
@@ -45,13 +47,14 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: ChannelSnapshot, breakers: Option<Arc<ChannelBreakers>>) -> Arc<Self> {
+    pub(crate) fn new(snapshot: ChannelSnapshot, breakers: Option<Arc<ChannelBreakers>>, limits: ChannelLimits) -> Arc<Self> {
         Arc::new(Self {
             generation: watch::Sender::new(snapshot.core.generation),
             snapshot: ArcSwap::from_pointee(snapshot),
             inbox: Inbox::default(),
             resolution: Resolution::default(),
             breakers,
+            limits,
             waiting: AtomicUsize::new(0),
             sought: AtomicU64::new(0),
             events: broadcast::Sender::new(EVENT_BACKLOG),

@@ -16,6 +16,7 @@ use crate::breakers::ChannelBreakers;
 use crate::channel::LbChannel;
 use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
 use crate::error::BuildError;
+use crate::limits::ChannelLimits;
 use crate::load::Readers;
 use crate::policy_choice::PolicyChoice;
 use crate::sessions::{ChannelSessions, Prepared};
@@ -49,7 +50,9 @@ impl LbChannelBuilder {
         let sessions = self.prepare_sessions()?;
         let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
         let backoff = self.backoff;
-        let shared = Shared::new(ChannelSnapshot::initial(rules), self.prepare_breakers(seed, &runtime)?);
+        let limits = ChannelLimits::new(std::mem::take(&mut self.limits));
+        self.gatekeepers.extend(limits.gatekeeper());
+        let shared = Shared::new(ChannelSnapshot::initial(rules), self.prepare_breakers(seed, &runtime)?, limits);
         let (machine, policies) = self.make_machine(seed, shared.gate_signal(), &configs)?;
         let health_service = configs.health_service();
         let checks_health = configs.checks_health(health_service.as_ref());

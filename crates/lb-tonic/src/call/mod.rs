@@ -77,6 +77,8 @@ enum State {
     Opening(Opening),
     Seeking(Seeking),
     Sending(Sending),
+    /// Shed before anything was done for it.
+    Refused(Status),
     Done,
 }
 
@@ -107,6 +109,12 @@ impl Call {
         let deadline = deadline.map(|(timeout, at)| Deadline::new(at, header == Some(timeout) && !timeout.is_zero()));
         let request = Beginning::new(body, head.configured.max_request(handle.config().max_request));
         Self { handle, deadline, state: State::Opening(Opening { head, guard, request }) }
+    }
+
+    /// A call that is over before it begins.
+    #[cold]
+    pub(crate) fn refused(handle: Arc<Handle>, error: CallError) -> Self {
+        Self { handle, deadline: None, state: State::Refused(error.into()) }
     }
 
     /// Begins an attempt at the endpoint of `guard`.
@@ -241,6 +249,10 @@ impl Call {
                     Err(error) => self.state = self.attempt_failed(sending, &error)?,
                 }
             }
+            State::Refused(_) => {
+                let State::Refused(status) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                return Poll::Ready(Err(status));
+            }
             State::Done => return Poll::Ready(Err(Status::internal("the call was polled after it had ended"))),
         }
         Poll::Ready(Ok(None))
@@ -255,7 +267,7 @@ impl Call {
                 WaitingFor::Response(sending.guard.connected.endpoint.key().clone())
             }
             State::Seeking(seeking) => WaitingFor::Endpoint(seeking.last_failure()),
-            State::Opening(_) | State::Done => WaitingFor::Endpoint(None),
+            State::Opening(_) | State::Refused(_) | State::Done => WaitingFor::Endpoint(None),
         };
         Poll::Ready(CallError::DeadlineExceeded { waiting_for })
     }
@@ -283,6 +295,7 @@ impl fmt::Debug for Call {
             State::Opening(_) => "Call (opening)",
             State::Seeking(_) => "Call (seeking an endpoint)",
             State::Sending(_) => "Call (sending)",
+            State::Refused(_) => "Call (shed)",
             State::Done => "Call (done)",
         })
     }

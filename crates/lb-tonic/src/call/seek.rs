@@ -193,7 +193,7 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
                 pause = (pause * 2).min(LAST_LOOK);
                 last_failure.set(unfit.to_string().into());
             }
-            Picked::Unfit(unfit) => return Err(CallError::unfit(target(), unfit)),
+            Picked::Unfit(unfit) => return Err(handle.shared().limits.unplaced(target(), unfit)),
             Picked::Never(error) => return Err(error),
             // Look again at once: another config has come while the call was waiting.
             Picked::MissingPolicy(name) if head.give_up_policy(&name) => continue,

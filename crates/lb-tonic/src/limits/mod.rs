@@ -1,0 +1,169 @@
+//! The limits of a channel: before the pick, and at the gates of its endpoints. See [`lb_core::limits`] for which is for what.
+
+mod api;
+mod endpoints;
+
+use std::hash::RandomState;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use lb_core::gate::Gatekeeper;
+use lb_core::limits::{Caller, Door, DoorCounts, EndpointLimitCounts, EndpointLimitInfo, GradientConfig, RateLimits, Shed, ShedBy};
+use lb_core::{ConfigError, Unfit};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::call::Head;
+use crate::error::CallError;
+
+pub(crate) use api::hint;
+use endpoints::Keeper;
+
+/// What a builder collects.
+#[derive(Debug, Default)]
+pub(crate) struct LimitsConfig {
+    pub(crate) rates: RateLimits,
+    pub(crate) concurrency: Option<GradientConfig>,
+}
+
+/// The limits of one channel. Without any, a call pays for one load of a flag.
+#[derive(Debug)]
+pub(crate) struct ChannelLimits {
+    /// Whether there is anything at the door.
+    on: AtomicBool,
+    door: ArcSwap<Door>,
+    /// Tells keys apart; keyed, because keys may come from strangers.
+    hasher: RandomState,
+    /// `None` unless the channel was built with a limit of endpoints.
+    endpoints: Option<Arc<Keeper>>,
+    unplaced: AtomicU64,
+    changing: Mutex<()>,
+}
+
+impl ChannelLimits {
+    pub(crate) fn new(config: LimitsConfig) -> Self {
+        let LimitsConfig { rates, concurrency } = config;
+        let gated = rates.endpoint.is_some() || concurrency.is_some();
+        let endpoints = gated.then(|| Arc::new(Keeper::new(rates.endpoint, concurrency)));
+        Self {
+            on: AtomicBool::new(rates.at_the_door()),
+            door: ArcSwap::from_pointee(Door::new(rates, Instant::now().into_std())),
+            hasher: RandomState::new(),
+            endpoints,
+            unplaced: AtomicU64::new(0),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// What makes the gates of endpoints, if they have limits.
+    pub(crate) fn gatekeeper(&self) -> Option<Arc<dyn Gatekeeper>> {
+        self.endpoints.clone().map(|keeper| keeper as Arc<dyn Gatekeeper>)
+    }
+
+    /// Whether the call is one of a flood: asked before the call is looked at.
+    #[inline]
+    pub(crate) fn flood(&self) -> Result<(), CallError> {
+        if !self.on.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.door.load().flood(Instant::now().into_std()).map_err(CallError::from)
+    }
+
+    /// Whether the call is within all rates it is under.
+    #[inline]
+    pub(crate) fn admit(&self, head: &Head) -> Result<(), CallError> {
+        if !self.on.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let now = Instant::now().into_std();
+        let caller = Caller { now, method: head.uri.path(), headers: &head.headers, hints: head.hints.as_deref() };
+        self.door.load().admit(&caller, &self.hasher).map_err(CallError::from)
+    }
+
+    /// What becomes of a call that no endpoint takes now and that does not wait.
+    pub(crate) fn unplaced(&self, target: Arc<str>, unfit: Box<Unfit>) -> CallError {
+        let error = CallError::unfit(target, unfit);
+        if matches!(error, CallError::Shed { .. }) {
+            self.unplaced.fetch_add(1, Ordering::Relaxed);
+        }
+        error
+    }
+
+    fn set_rates(&self, rates: RateLimits) -> Result<(), ConfigError> {
+        match &self.endpoints {
+            Some(keeper) => keeper.limits.set_rate(rates.endpoint),
+            None if rates.endpoint.is_none() => {}
+            None => return Err(never("rateLimits.endpoint")),
+        }
+        // One after the other, so that no change is based on what another one replaces.
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let on = rates.at_the_door();
+        let door = self.door.load().after(rates, Instant::now().into_std());
+        self.door.store(Arc::new(door));
+        self.on.store(on, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn set_concurrency(&self, config: Option<GradientConfig>) -> Result<(), ConfigError> {
+        match (&self.endpoints, config) {
+            (Some(keeper), config) => keeper.limits.set_concurrency(config),
+            (None, None) => {}
+            (None, Some(_)) => return Err(never("concurrencyLimit")),
+        }
+        Ok(())
+    }
+
+    fn stats(&self) -> LimitStats {
+        let now = Instant::now().into_std();
+        let keeper = self.endpoints.as_ref();
+        LimitStats {
+            door: self.door.load().counts(now),
+            shed_by_endpoints: self.unplaced.load(Ordering::Relaxed),
+            attempts: keeper.map(|keeper| keeper.limits.counts()).unwrap_or_default(),
+            endpoints: keeper.map(|keeper| keeper.infos(now)).unwrap_or_default(),
+        }
+    }
+}
+
+/// A channel that has no gates gets none later: its endpoints have theirs from when they were first listed.
+fn never(field: &str) -> ConfigError {
+    ConfigError::new(field, "set", "only for a channel that was built with a limit of endpoints")
+}
+
+/// What the limits of a channel did, and what they are now.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct LimitStats {
+    /// Calls, at the limits before the pick.
+    pub door: DoorCounts,
+    /// Calls shed because every endpoint that could have taken them was at a limit.
+    pub shed_by_endpoints: u64,
+    /// Attempts, at the limits of endpoints.
+    pub attempts: EndpointLimitCounts,
+    /// The limits of each endpoint now; empty if the channel was built without any.
+    pub endpoints: Vec<EndpointLimitInfo>,
+}
+
+impl LimitStats {
+    /// Calls shed by any limit.
+    pub fn shed(&self) -> u64 {
+        self.door.shed() + self.shed_by_endpoints
+    }
+}
+
+impl From<Shed> for CallError {
+    fn from(shed: Shed) -> Self {
+        Self::Shed { limit: shed.by, retry_after: shed.retry_after }
+    }
+}
+
+/// Which limits of endpoints are in the way, if any is.
+pub(crate) fn shed_by_endpoints(unfit: &Unfit) -> Option<Shed> {
+    use lb_core::Misfit::{AtLimit, RateLimited};
+    let (rate_limited, at_limit) = (unfit.removed_by(&RateLimited), unfit.removed_by(&AtLimit));
+    let soon = if at_limit > 0 { Some(api::A_CALL) } else { None };
+    let retry_after = unfit.ends(&RateLimited).into_iter().chain(soon).min()?;
+    Some(Shed::new(ShedBy::Endpoints { rate_limited, at_limit }, retry_after))
+}
