@@ -76,6 +76,53 @@ impl Locality {
     }
 }
 
+/// The metadata in which an operator says through any registry what an endpoint shall do, beside its health: `draining` (no new calls, the
+/// connection is kept), `disabled` (no new calls, and no connection once those in progress have finished), `degraded` (a
+/// [reduced share](crate::recovery::DegradedConfig) of calls). Any other word, and none, says nothing.
+pub const REGISTRY_STATE: &str = "lb_state";
+
+/// The metadata in which an operator says through any registry what share of calls an endpoint gets, of what its peers get: a number
+/// above 0 and below 1, such as `0.25`. Anything else says nothing.
+pub const REGISTRY_SHARE: &str = "lb_share";
+
+/// What an operator wants of an endpoint, as [`REGISTRY_STATE`] has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistryState {
+    /// Nothing is said.
+    #[default]
+    Enabled,
+    /// No new calls; its connection and its sessions are kept.
+    Draining,
+    /// No new calls, and no connection.
+    Disabled,
+    /// A reduced share of calls.
+    Degraded,
+}
+
+impl Attributes {
+    /// What the metadata [`REGISTRY_STATE`] says.
+    pub fn registry_state(&self) -> RegistryState {
+        match self.metadata.get(REGISTRY_STATE).map(|word| &**word) {
+            Some("draining") => RegistryState::Draining,
+            Some("disabled") => RegistryState::Disabled,
+            Some("degraded") => RegistryState::Degraded,
+            _ => RegistryState::Enabled,
+        }
+    }
+
+    /// What the metadata [`REGISTRY_SHARE`] says.
+    pub fn registry_share(&self) -> Option<f64> {
+        let share = self.metadata.get(REGISTRY_SHARE)?.parse().ok();
+        share.filter(|share| *share > 0.0 && *share < 1.0)
+    }
+
+    /// Whether the registry wants it to finish what it has and take nothing new.
+    pub fn is_draining(&self) -> bool {
+        self.health == RegistryHealth::Draining || self.registry_state() == RegistryState::Draining
+    }
+}
+
 /// Health as the registry reports it, before we have looked ourselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,7 +133,7 @@ pub enum RegistryHealth {
     Unknown,
     /// It passes the registry's checks.
     Healthy,
-    /// It passes with reservations; gets calls like a healthy one unless a stage says otherwise.
+    /// It passes with reservations; gets calls like a healthy one unless [asked otherwise](crate::recovery::DegradedConfig).
     Degraded,
     /// It finishes what it has and takes nothing new; its connection is kept.
     Draining,
@@ -98,5 +145,34 @@ impl RegistryHealth {
     /// Whether new calls may go to an endpoint of this health.
     pub fn takes_calls(self) -> bool {
         !matches!(self, Self::Draining | Self::Unhealthy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(key: &str, word: &str) -> Attributes {
+        Attributes { metadata: [(key.into(), word.into())].into(), ..Attributes::default() }
+    }
+
+    #[test]
+    fn what_operators_say_in_metadata() {
+        for (word, expected) in [
+            ("draining", RegistryState::Draining),
+            ("disabled", RegistryState::Disabled),
+            ("degraded", RegistryState::Degraded),
+            ("enabled", RegistryState::Enabled),
+            ("Disabled", RegistryState::Enabled),
+            ("", RegistryState::Enabled),
+        ] {
+            assert_eq!(with(REGISTRY_STATE, word).registry_state(), expected, "{word:?}");
+        }
+        for (word, expected) in
+            [("0.25", Some(0.25)), ("1e-3", Some(0.001)), ("1", None), ("0", None), ("-1", None), ("NaN", None), ("much", None)]
+        {
+            assert_eq!(with(REGISTRY_SHARE, word).registry_share(), expected, "{word:?}");
+        }
+        assert!(with(REGISTRY_STATE, "draining").is_draining() && !with(REGISTRY_STATE, "disabled").is_draining());
     }
 }

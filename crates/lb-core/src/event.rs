@@ -87,6 +87,43 @@ pub enum LbEvent {
         /// Why.
         reason: Arc<str>,
     },
+    /// An operator disabled an endpoint or enabled it.
+    Disabled {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Whether it is disabled now.
+        disabled: bool,
+    },
+    /// An endpoint serves at another share of calls, by hand, by its health check or by the registry.
+    Degraded {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Its share now, in per cent of what its peers get; 100 if it is degraded no more.
+        percent: u32,
+    },
+    /// An endpoint that is new, or has come back, begins at a small share of calls.
+    RecoveryStarted {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Its share, in per cent of what its peers get.
+        percent: u32,
+    },
+    /// Too many of its calls failed: a recovering endpoint begins anew.
+    RecoveryFellBack {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Its share, in per cent of what its peers get.
+        percent: u32,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// A recovering endpoint has its full share.
+    RecoveryFinished {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// Whether somebody forced it.
+        forced: bool,
+    },
     /// The channel changed state.
     ChannelState {
         /// Before.
@@ -182,6 +219,11 @@ impl LbEvent {
             Self::ConnectFailed { .. } => "connect_failed",
             Self::Disconnected { .. } => "disconnected",
             Self::Drained { .. } => "drained",
+            Self::Disabled { .. } => "disabled",
+            Self::Degraded { .. } => "degraded",
+            Self::RecoveryStarted { .. } => "recovery_started",
+            Self::RecoveryFellBack { .. } => "recovery_fell_back",
+            Self::RecoveryFinished { .. } => "recovery_finished",
             Self::Promoted { .. } => "promoted",
             Self::Demoted { .. } => "demoted",
             Self::Failover { .. } => "failover",
@@ -228,6 +270,16 @@ impl fmt::Display for LbEvent {
             Self::Promoted { endpoint, primary, reason } => write!(f, "endpoint {endpoint} serves in place of {primary}: {reason}"),
             Self::Demoted { endpoint, primary } => write!(f, "endpoint {endpoint} stands by for {primary} again"),
             Self::Failover { from, to, reason, .. } => write!(f, "calls go to {to} instead of {from}: {reason}"),
+            Self::Disabled { endpoint, disabled: true } => write!(f, "endpoint {endpoint} disabled"),
+            Self::Disabled { endpoint, disabled: false } => write!(f, "endpoint {endpoint} enabled"),
+            Self::Degraded { endpoint, percent: 100 } => write!(f, "endpoint {endpoint} no longer degraded"),
+            Self::Degraded { endpoint, percent } => write!(f, "endpoint {endpoint} degraded to {percent} %"),
+            Self::RecoveryStarted { endpoint, percent } => write!(f, "endpoint {endpoint} recovers from {percent} %"),
+            Self::RecoveryFellBack { endpoint, percent, reason } => {
+                write!(f, "endpoint {endpoint} fell back to {percent} %: {reason}")
+            }
+            Self::RecoveryFinished { endpoint, forced: false } => write!(f, "endpoint {endpoint} has recovered"),
+            Self::RecoveryFinished { endpoint, forced: true } => write!(f, "endpoint {endpoint} has recovered by force"),
             Self::ChannelState { from, to } => write!(f, "channel {from} -> {to}"),
             Self::Overloaded { endpoint, overloaded: true, percent } => write!(f, "endpoint {endpoint} overloaded at {percent} %"),
             Self::Overloaded { endpoint, percent, .. } => write!(f, "endpoint {endpoint} no longer overloaded at {percent} %"),

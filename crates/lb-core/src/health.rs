@@ -18,6 +18,9 @@ pub enum ServingStatus {
     Unknown,
     /// It serves; the subchannel is READY.
     Serving,
+    /// It serves, with reservations: the subchannel is READY and gets a [reduced share](crate::recovery::DegradedConfig) of calls. Only
+    /// checks that were asked to tell say so.
+    Degraded(Arc<str>),
     /// It does not; the subchannel is TRANSIENT_FAILURE with this reason, and its connection is kept.
     NotServing(Arc<str>),
 }
@@ -27,6 +30,7 @@ impl fmt::Display for ServingStatus {
         match self {
             Self::Unknown => f.write_str("UNKNOWN"),
             Self::Serving => f.write_str("SERVING"),
+            Self::Degraded(reason) => write!(f, "SERVING, degraded ({reason})"),
             Self::NotServing(reason) => write!(f, "NOT_SERVING ({reason})"),
         }
     }

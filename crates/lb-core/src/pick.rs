@@ -52,6 +52,11 @@ pub struct PickArgs<'a> {
     pub scratch: &'a mut Scratch,
     /// For the picker to set: comes back in [`Done::token`](crate::Done::token) when the call has ended.
     pub token: u64,
+    /// For the picker to set, if it chose by a hash of the call's key: that hash. Calls of one key then meet the same fate at an endpoint
+    /// with a lesser [share](crate::SubchannelView::share).
+    pub key: Option<u64>,
+    /// Drawn once for a call whose own wishes choose, and whose fate at endpoints of lesser share hangs on it.
+    pub(crate) lot: Option<u64>,
     /// For the picker to set: an endpoint whose load it would like to know soon. The channel asks the server, if that can answer,
     /// and tells the policy's [`Feedback`]; the call does not wait for it.
     pub probe: Option<Slot>,
@@ -63,7 +68,7 @@ pub struct PickArgs<'a> {
 impl<'a> PickArgs<'a> {
     /// Arguments for a first attempt.
     pub fn new(now: Instant, method: &'a str, headers: &'a HeaderMap, hints: &'a PickHints, scratch: &'a mut Scratch) -> Self {
-        Self { now, method, headers, hints, tried: &[], scratch, token: 0, probe: None, connect: None }
+        Self { now, method, headers, hints, tried: &[], scratch, token: 0, key: None, lot: None, probe: None, connect: None }
     }
 
     /// The same arguments for a later attempt.

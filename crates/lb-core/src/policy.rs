@@ -39,6 +39,13 @@ pub struct SubchannelView {
     pub stats: Arc<EndpointStats>,
     /// Why it is in TRANSIENT_FAILURE.
     pub error: Option<Arc<str>>,
+    /// What it gets of the calls that its peers get, above 0 and at most 1, under every policy; starts at 1, and stages may change it. See
+    /// [`recovery`](crate::recovery).
+    pub share: f64,
+    /// Why its share is not the full one.
+    pub limited: Option<&'static str>,
+    /// What its health check holds against it, if it [serves all the same](crate::ServingStatus::Degraded).
+    pub degraded: Option<Arc<str>>,
     /// Whether it has a connection, so that calls can be sent there even if its health check says it does not serve.
     pub connected: bool,
     /// What admits attempts there; `None` if everything does.
@@ -49,7 +56,19 @@ impl SubchannelView {
     /// A view of a subchannel with the weight of its endpoint.
     pub fn new(slot: Slot, endpoint: Arc<Endpoint>, state: ConnectivityState, stats: Arc<EndpointStats>) -> Self {
         let weight = endpoint.attributes.weight;
-        Self { slot, endpoint, state, weight, stats, error: None, connected: state == ConnectivityState::Ready, gates: None }
+        Self {
+            slot,
+            endpoint,
+            state,
+            weight,
+            stats,
+            error: None,
+            share: 1.0,
+            limited: None,
+            degraded: None,
+            connected: state == ConnectivityState::Ready,
+            gates: None,
+        }
     }
 }
 
@@ -129,7 +148,7 @@ pub trait Policy: fmt::Debug + Send + 'static {
     }
 }
 
-/// Edits the view before the policies see it: hides endpoints, changes weights.
+/// Edits the view before the policies see it: hides endpoints, changes weights and shares.
 pub trait Stage: fmt::Debug + Send + 'static {
     /// Why an endpoint it hides is hidden, as one or two words for people (`drained`).
     fn name(&self) -> &'static str;

@@ -32,12 +32,14 @@ pub struct Scratch {
     random: u64,
     followed: [(usize, u64); FOLLOWED],
     oldest: usize,
+    /// The place of the sequence it began to follow in this call; none is past the last place.
+    started: usize,
 }
 
 impl Scratch {
     /// Scratch for one clone. `seed` must differ between clones for their random choices to be independent.
     pub fn new(seed: u64) -> Self {
-        Self { random: seed, followed: [(0, 0); FOLLOWED], oldest: 0 }
+        Self { random: seed, followed: [(0, 0); FOLLOWED], oldest: 0, started: FOLLOWED }
     }
 
     /// 64 uniform bits (wyrand: one addition, one wide multiplication).
@@ -70,11 +72,25 @@ impl Scratch {
         }
     }
 
+    /// A call begins, whose pick may have to be made [again](Self::again).
+    pub(crate) fn begin(&mut self) {
+        self.started = FOLLOWED;
+    }
+
+    /// A pick is to be made again: a clone that began to follow a sequence in this call begins once more, with the next shared turn. Else
+    /// the second turn of every fresh clone would be its first one's neighbour, who would get all that is refused elsewhere.
+    pub(crate) fn again(&mut self) {
+        if let Some(started) = self.followed.get_mut(std::mem::replace(&mut self.started, FOLLOWED)) {
+            *started = (0, 0);
+        }
+    }
+
     #[cold]
     fn start_following<'a>(&'a mut self, id: usize, sequence: &'a Sequence) -> Turns<'a> {
         let place = self.oldest;
         self.oldest = (place + 1) % FOLLOWED;
         self.followed[place] = (id, 0);
+        self.started = place;
         Turns { shared: Some(sequence), own: &mut self.followed[place].1 }
     }
 }
@@ -117,6 +133,19 @@ mod tests {
         let (mut kept, mut other) = (Scratch::new(1), Scratch::new(2));
         assert_eq!((kept.turn(&sequence), other.turn(&sequence)), (0, 1));
         assert_eq!([kept.turn(&sequence), kept.turn(&sequence), other.turn(&sequence)], [1, 2, 2]);
+    }
+
+    #[test]
+    fn a_fresh_clone_that_picks_again_takes_another_shared_turn() {
+        let sequence = Sequence::new(0);
+        let (mut fresh, mut other) = (Scratch::new(1), Scratch::new(2));
+        assert_eq!((fresh.turn(&sequence), other.turn(&sequence)), (0, 1));
+        fresh.again();
+        assert_eq!((fresh.turn(&sequence), fresh.turn(&sequence)), (2, 3));
+        fresh.begin();
+        fresh.again();
+        assert_eq!(fresh.turn(&sequence), 4, "a kept clone walks on alone");
+        assert_eq!(Scratch::new(3).turn(&sequence), 3);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use crate::gate::Post;
 use crate::load::LoadReports;
 use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
+use crate::recovery::Recovering;
+use crate::share::Shares;
 use crate::stages::{FailoverState, Promotion};
 use crate::wishes::{Derived, load_of};
 
@@ -22,6 +24,8 @@ pub struct Snapshot {
     pub pickers: Box<[NamedPicker]>,
     /// Every subchannel in the resolver's order, those no policy may use included.
     pub rows: Box<[Row]>,
+    /// The endpoints on their way to the full share, in no particular order.
+    pub recovering: Box<[Recovering]>,
     /// Which load reports the policies want.
     pub load_reports: LoadReports,
     /// Which group of endpoints is in use; `None` without endpoints, or if the policy uses all groups at once.
@@ -30,6 +34,8 @@ pub struct Snapshot {
     pub promotions: Box<[Promotion]>,
     /// Endpoints with gates by slot index; empty if there are none.
     pub(crate) posts: Box<[Option<Post>]>,
+    /// The endpoints of lesser share; `None` if there are none.
+    pub(crate) shares: Option<Arc<Shares>>,
     /// Pickers over fewer endpoints, and what else calls with wishes have needed so far.
     pub(crate) derived: Derived,
 }
@@ -77,6 +83,8 @@ impl Snapshot {
             pickers: [picker].into(),
             rows: Box::default(),
             posts: Box::default(),
+            recovering: Box::default(),
+            shares: None,
             load_reports: LoadReports::default(),
             failover: None,
             promotions: Box::default(),

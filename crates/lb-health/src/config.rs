@@ -22,6 +22,9 @@ const HIGHEST_THRESHOLD: u32 = 1000;
 /// success, and one that fails its first check has nothing to lose. After that it takes so many results in a row to change the status.
 ///
 /// The default: every 5 s ± 10 %, answers within 2 s, unhealthy after 3 failures, healthy after 2 successes.
+///
+/// With [`with_degraded`](Self::with_degraded) there is a state between the two: an endpoint that has begun to fail, or to pass again, and has
+/// not yet done so often enough, is degraded, and gets a reduced share of calls.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PollConfig {
     pub(crate) interval: Duration,
@@ -29,6 +32,7 @@ pub struct PollConfig {
     pub(crate) healthy_threshold: u32,
     pub(crate) unhealthy_threshold: u32,
     pub(crate) jitter: f64,
+    pub(crate) degraded: bool,
 }
 
 impl Default for PollConfig {
@@ -39,15 +43,28 @@ impl Default for PollConfig {
             healthy_threshold: 2,
             unhealthy_threshold: 3,
             jitter: 0.1,
+            degraded: false,
         }
     }
 }
 
 impl PollConfig {
-    /// What a Watch falls back to unless told otherwise: every 30 s, answers within 5 s, each result counts.
-    fn after_watch() -> Self {
+    /// Every 30 s ± 10 %, answers within 5 s, each result counts: what a Watch falls back to unless told otherwise.
+    pub fn every_30s() -> Self {
         let (interval, timeout) = (Duration::from_secs(30), Duration::from_secs(5));
-        Self { interval, timeout, healthy_threshold: 1, unhealthy_threshold: 1, jitter: 0.1 }
+        Self { interval, timeout, healthy_threshold: 1, unhealthy_threshold: 1, ..Self::default() }
+    }
+
+    /// The default with the degraded state: every 5 s ± 10 %, answers within 2 s, degraded from the first failure, unhealthy after 3 in a
+    /// row; degraded from the first success on, healthy after 2 in a row.
+    pub fn every_5s() -> Self {
+        Self::default().with_degraded()
+    }
+
+    /// Tells of the state between healthy and unhealthy. It has no length where the threshold is 1.
+    #[must_use]
+    pub fn with_degraded(self) -> Self {
+        Self { degraded: true, ..self }
     }
 
     /// Sets the time from the end of a check to the start of the next, 1 ms to 24 h; default 5 s.
@@ -122,7 +139,7 @@ impl HealthConfig {
         Self {
             service: service.into(),
             mode: HealthMode::Watch,
-            poll: PollConfig::after_watch(),
+            poll: PollConfig::every_30s(),
             fallback: Vec::new(),
             backoff: BackoffConfig::default(),
         }

@@ -19,13 +19,15 @@ pub(crate) struct Poller {
     /// When the next check is due; `None` is now.
     due: Option<Instant>,
     status: ServingStatus,
-    /// Results in a row that disagree with `status`.
-    against: u32,
+    /// Whether the last check passed.
+    passed: bool,
+    /// How many results in a row were as the last one.
+    alike: u32,
 }
 
 impl Poller {
     pub(crate) fn new(config: PollConfig, entropy: Spread) -> Self {
-        Self { config, entropy, due: None, status: ServingStatus::Unknown, against: 0 }
+        Self { config, entropy, due: None, status: ServingStatus::Unknown, passed: true, alike: 0 }
     }
 
     pub(crate) fn config(&self) -> &PollConfig {
@@ -45,22 +47,33 @@ impl Poller {
     /// Takes a result that just came in; yields the status if it changed.
     pub(crate) fn take(&mut self, verdict: Verdict) -> Option<ServingStatus> {
         self.due = Some(Instant::now() + self.entropy.spread(self.config.interval, self.config.jitter));
-        let needed = match (&self.status, &verdict) {
-            (ServingStatus::Serving, Ok(())) | (ServingStatus::NotServing(_), Err(_)) => {
-                self.against = 0;
-                return None;
-            }
-            (ServingStatus::Serving, Err(_)) => self.config.unhealthy_threshold,
-            (ServingStatus::NotServing(_), Ok(())) => self.config.healthy_threshold,
+        let passed = verdict.is_ok();
+        // An endpoint that is degraded may turn either way: every result disagrees with it, but only those alike add up.
+        self.alike = if passed == self.passed { self.alike.saturating_add(1) } else { 1 };
+        self.passed = passed;
+        let needed = match (&self.status, passed) {
+            (ServingStatus::Serving, true) | (ServingStatus::NotServing(_), false) => return None,
+            (ServingStatus::Serving | ServingStatus::Degraded(_), false) => self.config.unhealthy_threshold,
+            (ServingStatus::NotServing(_) | ServingStatus::Degraded(_), true) => self.config.healthy_threshold,
             _ => 1,
         };
-        self.against += 1;
-        if self.against < needed {
-            return None;
-        }
-        self.against = 0;
-        self.status = verdict.map_or_else(ServingStatus::NotServing, |()| ServingStatus::Serving);
+        self.status = if self.alike >= needed {
+            verdict.map_or_else(ServingStatus::NotServing, |()| ServingStatus::Serving)
+        } else {
+            self.between(verdict)?
+        };
         Some(self.status.clone())
+    }
+
+    /// The state between two, if it is told and new.
+    fn between(&self, verdict: Verdict) -> Option<ServingStatus> {
+        let reason = match (&self.status, verdict) {
+            _ if !self.config.degraded => return None,
+            (ServingStatus::Serving, Err(reason)) => reason,
+            (ServingStatus::NotServing(reason), Ok(())) => format!("passes again after: {reason}").into(),
+            _ => return None,
+        };
+        Some(ServingStatus::Degraded(reason))
     }
 }
 
@@ -86,6 +99,7 @@ mod tests {
             changes.push(match poller.take(verdict) {
                 None => '.',
                 Some(ServingStatus::Serving) => 'S',
+                Some(ServingStatus::Degraded(_)) => 'D',
                 Some(_) => 'N',
             });
         }
@@ -97,6 +111,29 @@ mod tests {
         assert_eq!(run(&mut poller(2, 3), "+--+---+-++"), "S.....N...S");
         assert_eq!(run(&mut poller(2, 3), "-+-++"), "N...S");
         assert_eq!(run(&mut poller(1, 1), "+-+--+"), "SNSN.S");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn degraded_is_between_the_two_both_ways() {
+        let degraded = |healthy, unhealthy| {
+            let poller = poller(healthy, unhealthy);
+            Poller { config: poller.config.with_degraded(), ..poller }
+        };
+        assert_eq!(run(&mut degraded(2, 3), "+---+-++---"), "SD.ND..SD.N");
+        assert_eq!(run(&mut degraded(2, 3), "+-+-+-++"), "SD.....S", "neither twice well nor three times ill");
+        assert_eq!(run(&mut degraded(2, 3), "---++"), "N..DS", "the first result counts at once");
+        assert_eq!(run(&mut degraded(1, 1), "+-+"), "SNS", "there is nothing between");
+        assert_eq!(run(&mut degraded(3, 3), "+-++-++---"), "SD.......N");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_degraded_says_why() {
+        let mut poller = poller(2, 2);
+        poller.config = poller.config.with_degraded();
+        poller.take(Ok(()));
+        assert_eq!(poller.take(Err("slow".into())), Some(ServingStatus::Degraded("slow".into())));
+        assert_eq!(poller.take(Err("gone".into())), Some(ServingStatus::NotServing("gone".into())));
+        assert_eq!(poller.take(Ok(())), Some(ServingStatus::Degraded("passes again after: gone".into())));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderValue;
 use lb_core::breaker::{BreakerConfig, RemoteBreaker};
 use lb_core::gate::Gatekeeper;
+use lb_core::recovery::{DegradedConfig, RampConfig};
 use lb_core::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
 use lb_core::{BackoffConfig, HealthCheck, Observer, PolicyBuilder, PolicyRegistry, Resolver, ServiceConfigUpdate, Stage};
 use lb_health::{GrpcHealthCheck, HealthConfig};
@@ -52,6 +53,8 @@ pub struct LbChannelBuilder {
     outliers: OutlierConfig,
     failover: FailoverConfig,
     replicas: ReplicaConfig,
+    recovery: Option<RampConfig>,
+    degraded: DegradedConfig,
     stages: Vec<Box<dyn Stage>>,
     gatekeepers: Vec<Arc<dyn Gatekeeper>>,
     pub(crate) limits: LimitsConfig,
@@ -90,6 +93,8 @@ impl LbChannelBuilder {
             outliers: OutlierConfig::default(),
             failover: FailoverConfig::default(),
             replicas: ReplicaConfig::default(),
+            recovery: None,
+            degraded: DegradedConfig::default(),
             stages: Vec::new(),
             gatekeepers: Vec::new(),
             limits: LimitsConfig::default(),
@@ -172,6 +177,20 @@ impl LbChannelBuilder {
     /// remote alone, give it one that counts nothing.
     pub fn remote_breaker(mut self, remote: impl RemoteBreaker) -> Self {
         self.remote_breaker = Some(Arc::new(remote));
+        self
+    }
+
+    /// Lets endpoints that are new, or come back after a failure, take their calls step by step; default all at once. With
+    /// [`RampConfig::steps`] the share grows by 10 % every 30 s while calls succeed, with [`RampConfig::linear`] by time alone.
+    pub fn recovery(mut self, ramp: RampConfig) -> Self {
+        self.recovery = Some(ramp);
+        self
+    }
+
+    /// What endpoints get that serve with reservations; by default half of what others get, if their health check or the registry's
+    /// metadata call them degraded.
+    pub fn degraded(mut self, config: DegradedConfig) -> Self {
+        self.degraded = config;
         self
     }
 

@@ -298,11 +298,11 @@ impl LbChannel {
         }
     }
 
-    fn command(&self, command: Command) {
+    pub(crate) fn command(&self, command: Command) {
         self.handle.shared().inbox.command(command);
     }
 
-    fn load(&self) -> arc_swap::Guard<Arc<ChannelSnapshot>> {
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<ChannelSnapshot>> {
         self.handle.shared().snapshot.load()
     }
 }

@@ -28,6 +28,11 @@ pub struct EndpointInfo {
     pub excluded: Option<&'static str>,
     /// Its share relative to the others, after stages.
     pub weight: u32,
+    /// What it gets of the calls that its peers get: 1, or less while it [recovers](crate::LbChannelBuilder::recovery) or is
+    /// [degraded](crate::LbChannel::degrade).
+    pub share: f64,
+    /// Why its share is less than 1, such as `recovering`.
+    pub limited: Option<&'static str>,
     /// Calls in progress, streams until their trailers.
     pub in_flight: u32,
     /// Attempts that ended with status OK since the resolver first listed it.
@@ -61,6 +66,8 @@ impl EndpointInfo {
             error: view.error.as_deref().map(str::to_owned),
             excluded: row.excluded,
             weight: view.weight,
+            share: view.share,
+            limited: view.limited,
             in_flight: view.stats.in_flight(),
             succeeded: view.stats.succeeded(),
             failed: view.stats.failed(),

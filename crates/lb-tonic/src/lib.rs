@@ -28,6 +28,7 @@ mod error;
 mod events;
 mod header;
 pub mod interceptors;
+mod levers;
 mod limits;
 mod load;
 mod options;

@@ -12,11 +12,12 @@ use crate::connectivity::ConnectivityState;
 use crate::event::LbEvent;
 use crate::pick::Always;
 use crate::policy::{LbState, Plan, Stage, SubchannelView};
+use crate::recovery::{DegradedConfig, RampConfig, Recovering, RecoveryStage};
 use crate::slot::Slot;
 use crate::snapshot::{NamedPicker, Row};
 use crate::stages::{
-    DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PriorityStage, Promotion, RegistryHealthStage,
-    ReplicaConfig, ReplicaStage,
+    DisableStage, DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PriorityStage, Promotion,
+    RegistryDisableStage, RegistryHealthStage, ReplicaConfig, ReplicaStage,
 };
 
 use super::event::NamedPolicy;
@@ -28,8 +29,13 @@ pub(super) struct Balancer {
     /// Endpoints an operator has taken out.
     pub(super) drain: DrainStage,
     registry_health: RegistryHealthStage,
+    /// Endpoints an operator has disabled.
+    pub(super) disable: DisableStage,
+    registry_disable: RegistryDisableStage,
     /// Before the priorities: a group whose endpoints are ejected is one that fails.
     outliers: OutlierStage,
+    /// After the stages that take endpoints out, before those that keep some for later.
+    pub(super) recovery: RecoveryStage,
     /// Before the priorities: a group serves while its replicas do.
     replicas: ReplicaStage,
     priority: PriorityStage,
@@ -45,6 +51,8 @@ pub(super) struct Balancer {
 pub(super) struct StageConfigs {
     pub(super) outliers: OutlierConfig,
     pub(super) replicas: ReplicaConfig,
+    pub(super) recovery: Option<RampConfig>,
+    pub(super) degraded: DegradedConfig,
     pub(super) failover: FailoverConfig,
     pub(super) custom: Vec<Box<dyn Stage>>,
 }
@@ -64,6 +72,7 @@ pub(super) struct Outcome {
     pub(super) rows: Box<[Row]>,
     pub(super) failover: Option<FailoverState>,
     pub(super) promotions: Box<[Promotion]>,
+    pub(super) recovering: Box<[Recovering]>,
     pub(super) plan: Plan,
 }
 
@@ -73,8 +82,11 @@ impl Balancer {
         Self {
             drain: DrainStage::default(),
             registry_health: RegistryHealthStage,
+            disable: DisableStage::default(),
+            registry_disable: RegistryDisableStage,
             outliers: OutlierStage::new(config.outliers),
             replicas: ReplicaStage::new(config.replicas),
+            recovery: RecoveryStage::new(config.recovery, config.degraded),
             priority: PriorityStage::new(config.failover),
             stages: config.custom,
             current: policy,
@@ -124,7 +136,8 @@ impl Balancer {
         events.append(&mut plan.events);
         let failover = if self.current.policy.spans_priorities() { None } else { self.priority.state() };
         let (rows, promotions) = (rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
-        Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, plan }
+        let recovering = self.recovery.recovering();
+        Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, recovering, plan }
     }
 
     /// The names of the policies, and no opinion of theirs.
@@ -137,6 +150,7 @@ impl Balancer {
             rows: Box::default(),
             failover: None,
             promotions: Box::default(),
+            recovering: Box::default(),
             plan: Plan::default(),
         }
     }
@@ -146,19 +160,17 @@ impl Balancer {
         let mut visible: Vec<SubchannelView> = table.iter().map(Subchannel::view).collect();
         let mut hidden = Vec::new();
         self.replicas.list(&visible);
-        let mut stages: Vec<&mut dyn Stage> =
-            vec![&mut self.drain, &mut self.registry_health, &mut self.outliers, &mut self.replicas];
+        // What is disabled is let go, even if it is drained as well.
+        let able: [&mut dyn Stage; 5] =
+            [&mut self.disable, &mut self.registry_disable, &mut self.drain, &mut self.registry_health, &mut self.outliers];
+        able.into_iter().for_each(|stage| run(stage, now, &mut visible, plan, &mut hidden));
+        let listed = table.iter().map(|subchannel| (subchannel.slot, subchannel.endpoint.key()));
+        self.recovery.apply(now, listed, &mut visible, plan);
+        run(&mut self.replicas, now, &mut visible, plan, &mut hidden);
         if !self.current.policy.spans_priorities() {
-            stages.push(&mut self.priority);
+            run(&mut self.priority, now, &mut visible, plan, &mut hidden);
         }
-        stages.extend(self.stages.iter_mut().map(|stage| &mut **stage as &mut dyn Stage));
-        for stage in stages {
-            let before: Vec<Slot> = visible.iter().map(|view| view.slot).collect();
-            stage.apply(now, &mut visible, plan);
-            if visible.len() < before.len() {
-                hidden.extend(missing(before, &visible).into_iter().map(|slot| Hidden { slot, reason: stage.name() }));
-            }
-        }
+        self.stages.iter_mut().for_each(|stage| run(&mut **stage, now, &mut visible, plan, &mut hidden));
         (visible, hidden)
     }
 
@@ -177,6 +189,15 @@ impl Balancer {
             self.current = pending;
         }
         next
+    }
+}
+
+/// Lets a stage edit the view, and notes what it hides.
+fn run(stage: &mut dyn Stage, now: Instant, visible: &mut Vec<SubchannelView>, plan: &mut Plan, hidden: &mut Vec<Hidden>) {
+    let before: Vec<Slot> = visible.iter().map(|view| view.slot).collect();
+    stage.apply(now, visible, plan);
+    if visible.len() < before.len() {
+        hidden.extend(missing(before, visible).into_iter().map(|slot| Hidden { slot, reason: stage.name() }));
     }
 }
 

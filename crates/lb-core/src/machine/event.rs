@@ -102,6 +102,14 @@ pub enum Command {
     /// Use the endpoints of this priority before all others, or with `None` those that would be used anyway, without waiting for them to
     /// prove themselves; replicas then hand back to primaries that are READY, too.
     ForceGroup(Option<u32>),
+    /// Give an endpoint no new calls and no connection (`true`) or enable it (`false`): its calls finish, then its connection is closed.
+    /// Remembered even while it is not listed.
+    Disable(EndpointKey, bool),
+    /// Give an endpoint this share of what its peers get: from 0.001 to 1; 1 or more is the full one again.
+    /// Remembered even while it is not listed.
+    Degrade(EndpointKey, f64),
+    /// Give an endpoint that [recovers](crate::recovery) its full share now.
+    ForceRecovery(EndpointKey),
     /// End every current wait between connection attempts, as if none had failed.
     ResetBackoff,
     /// Ask stages and policies again, because something changed that they look at.

@@ -39,6 +39,7 @@ use crate::event::LbEvent;
 use crate::gate::{GateSignal, Gatekeeper};
 use crate::health::ServingStatus;
 use crate::policy::Stage;
+use crate::recovery::{DegradedConfig, RampConfig};
 use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
 use crate::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
@@ -67,6 +68,10 @@ pub struct MachineConfig {
     pub failover: FailoverConfig,
     /// When replicas stand in for their primaries. [Check](ReplicaConfig::check) it first.
     pub replicas: ReplicaConfig,
+    /// How endpoints that are new or come back get their calls; the default, `None`, is all at once.
+    pub recovery: Option<RampConfig>,
+    /// What endpoints get that serve with reservations.
+    pub degraded: DegradedConfig,
     /// Custom stages, run after the built-in ones.
     pub stages: Vec<Box<dyn Stage>>,
     /// What admits attempts to endpoints, asked in this order; see [`gate`](crate::gate).
@@ -86,6 +91,8 @@ impl MachineConfig {
             outlier_detection: OutlierConfig::default(),
             failover: FailoverConfig::default(),
             replicas: ReplicaConfig::default(),
+            recovery: None,
+            degraded: DegradedConfig::default(),
             stages: Vec::new(),
             gatekeepers: Vec::new(),
             gate_signal: GateSignal::default(),
@@ -136,12 +143,8 @@ struct Resolution {
 impl Machine {
     /// A machine in IDLE. Nothing happens before [`Event::ExitIdle`].
     pub fn new(config: MachineConfig, policy: NamedPolicy) -> Self {
-        let stages = StageConfigs {
-            outliers: config.outlier_detection,
-            replicas: config.replicas,
-            failover: config.failover,
-            custom: config.stages,
-        };
+        let MachineConfig { outlier_detection: outliers, recovery, degraded, replicas, failover, stages: custom, .. } = config;
+        let stages = StageConfigs { outliers, recovery, degraded, replicas, failover, custom };
         Self {
             outfit: Outfit { backoff: config.backoff, gatekeepers: config.gatekeepers, gate_signal: config.gate_signal },
             watch_health: config.watch_health,
@@ -332,6 +335,12 @@ impl Machine {
             Command::WatchHealth(watch) => self.watch_health(watch),
             Command::Drain(endpoint, drained) => return self.drain(endpoint, drained),
             Command::Rebuild => {}
+            Command::Disable(endpoint, disabled) => return self.disable(endpoint, disabled),
+            Command::Degrade(endpoint, share) => {
+                self.dirty |= self.balancer.recovery.levers.set(endpoint, share);
+                return;
+            }
+            Command::ForceRecovery(endpoint) => return self.force_recovery(endpoint),
             Command::ResetBackoff => return self.table.iter_mut().for_each(Subchannel::reset_backoff),
         }
         self.dirty = true;
@@ -350,6 +359,20 @@ impl Machine {
         if self.balancer.drain.set(endpoint.clone(), drained) {
             self.dirty |= self.table.contains(&endpoint);
             self.events.push(LbEvent::Drained { endpoint, drained });
+        }
+    }
+
+    fn disable(&mut self, endpoint: EndpointKey, disabled: bool) {
+        if self.balancer.disable.set(endpoint.clone(), disabled) {
+            self.dirty |= self.table.contains(&endpoint);
+            self.events.push(LbEvent::Disabled { endpoint, disabled });
+        }
+    }
+
+    fn force_recovery(&mut self, endpoint: EndpointKey) {
+        if self.balancer.recovery.force(&endpoint) {
+            self.dirty = true;
+            self.events.push(LbEvent::RecoveryFinished { endpoint, forced: true });
         }
     }
 }

@@ -29,7 +29,7 @@ impl Machine {
         self.start_attempts(now, effects);
         if mem::take(&mut self.dirty) {
             let outcome = self.decide(now, effects);
-            self.publish(outcome, effects);
+            self.publish(now, outcome, effects);
         }
         effects.extend(self.events.drain(..).map(Effect::Emit));
         if mem::take(&mut self.re_resolve) && self.phase == Phase::Active {

@@ -94,7 +94,7 @@ impl Subchannel {
 
     pub(super) fn state(&self) -> ConnectivityState {
         match (&self.link, &self.failure) {
-            (Link::Connection { health: ServingStatus::Serving, .. }, _) => ConnectivityState::Ready,
+            (Link::Connection { health: ServingStatus::Serving | ServingStatus::Degraded(_), .. }, _) => ConnectivityState::Ready,
             (Link::Connection { health: ServingStatus::NotServing(_), .. }, _) | (_, Some(_)) => {
                 ConnectivityState::TransientFailure
             }
@@ -111,11 +111,20 @@ impl Subchannel {
         }
     }
 
+    /// What its health check holds against it, if it serves all the same.
+    fn degraded(&self) -> Option<&Arc<str>> {
+        match &self.link {
+            Link::Connection { health: ServingStatus::Degraded(reason), .. } => Some(reason),
+            _ => None,
+        }
+    }
+
     pub(super) fn view(&self) -> SubchannelView {
         let mut view = SubchannelView::new(self.slot, Arc::clone(&self.endpoint), self.state(), Arc::clone(&self.stats));
         view.error = self.error().cloned();
         view.gates = self.gates.clone();
         view.connected = self.is_connected();
+        view.degraded = self.degraded().cloned();
         view
     }
 
@@ -193,7 +202,7 @@ impl Subchannel {
         if *health == status {
             return false;
         }
-        if status == ServingStatus::Serving {
+        if matches!(status, ServingStatus::Serving | ServingStatus::Degraded(_)) {
             self.failure = None;
         }
         *health = status;

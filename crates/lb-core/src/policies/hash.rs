@@ -37,6 +37,11 @@ pub(super) fn endpoint_key(endpoint: &Endpoint) -> Arc<str> {
     }
 }
 
+/// The hash of what names an endpoint: the same for all clients.
+pub(crate) fn endpoint_hash(endpoint: &Endpoint) -> u64 {
+    hash(endpoint_key(endpoint).as_bytes())
+}
+
 /// The hash of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hashed {
@@ -87,6 +92,7 @@ impl CallHash {
     pub(super) fn of(&self, args: &mut PickArgs<'_>) -> Hashed {
         let given = args.hints.hash_key.as_deref().or_else(|| args.hints.session.as_deref().map(str::as_bytes));
         let hash = given.map(|key| self.read(key)).or_else(|| self.of_header(args));
+        args.key = hash;
         match hash {
             Some(hash) => Hashed::Key(hash),
             None if self.random || self.header.is_some() => Hashed::Random(args.scratch.random()),

@@ -71,6 +71,7 @@ mod weighted_round_robin;
 pub(crate) mod testing;
 
 pub use adaptive::{Adaptive, AdaptiveWeights, SavedWeights};
+pub(crate) use hash::endpoint_hash;
 pub use ip_hash::IpHash;
 pub use least_latency::LeastLatency;
 pub use least_request::LeastRequest;

@@ -4,15 +4,18 @@
 //! back into view takes calls at once. Stages run in order, each over what the ones before it left, and keep that order of
 //! endpoints.
 //!
-//! [`DrainStage`] and [`RegistryHealthStage`] say who may take calls at all and come first; [`OutlierStage`], if it is on, shows as failing
-//! whom calls find failing; [`ReplicaStage`] hides who stands by for another; [`PriorityStage`] chooses a group among those.
+//! [`DisableStage`], [`RegistryDisableStage`], [`DrainStage`] and [`RegistryHealthStage`] say who may take calls at all and come first;
+//! [`OutlierStage`], if it is on, shows as failing whom calls find failing. Then every endpoint gets its [share](crate::recovery);
+//! [`ReplicaStage`] hides who stands by for another; [`PriorityStage`] chooses a group among those.
 
+mod disable;
 mod drain;
 mod outlier;
 mod priority;
 mod registry_health;
 mod replica;
 
+pub use disable::{DisableStage, RegistryDisableStage};
 pub use drain::DrainStage;
 pub use outlier::{FailurePercentageEjection, LatencyEjection, OutlierConfig, OutlierStage, SuccessRateEjection};
 pub use priority::{FailBack, FailoverConfig, FailoverState, GroupState, PriorityStage};

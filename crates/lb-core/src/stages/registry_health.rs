@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use crate::policy::{Plan, Stage, SubchannelView};
 
-/// Hides endpoints whose [`RegistryHealth`](crate::RegistryHealth) takes no calls: `Unhealthy` and `Draining`.
+/// Hides endpoints whose [`RegistryHealth`](crate::RegistryHealth) takes no calls, `Unhealthy` and `Draining`, and those an operator
+/// [drains](crate::RegistryState::Draining) in their metadata.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RegistryHealthStage;
 
@@ -17,7 +18,7 @@ impl Stage for RegistryHealthStage {
     }
 
     fn apply(&mut self, _now: Instant, view: &mut Vec<SubchannelView>, _plan: &mut Plan) {
-        view.retain(|row| row.endpoint.attributes.health.takes_calls());
+        view.retain(|row| row.endpoint.attributes.health.takes_calls() && !row.endpoint.attributes.is_draining());
     }
 }
 

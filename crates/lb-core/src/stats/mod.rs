@@ -201,6 +201,11 @@ impl EndpointStats {
         self.learn(known);
     }
 
+    /// Calls begun here, ever.
+    pub(crate) fn begun(&self) -> u64 {
+        u64::from(self.in_flight()) + self.succeeded() + self.failed() + self.cancelled()
+    }
+
     /// Calls that ended with status OK.
     #[inline]
     pub fn succeeded(&self) -> u64 {

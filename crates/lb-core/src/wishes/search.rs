@@ -51,14 +51,14 @@ pub enum Choice<'s> {
 impl Snapshot {
     /// Chooses an endpoint for a call, with all its wishes.
     ///
-    /// A call without conditions and preferences gets what its policy's picker says, if no endpoint has [gates](crate::gate). For any
-    /// other see [`wishes`](crate::wishes).
+    /// A call without conditions and preferences gets what its policy's picker says, if no endpoint has [gates](crate::gate) or a lesser share. For
+    /// any other see [`wishes`](crate::wishes).
     /// Allocates nothing, save to build what a later call with the same constraint will find, and for the error if nothing fits.
     #[inline]
     pub fn choose<'s>(&'s self, args: &mut PickArgs<'_>) -> Choice<'s> {
         let Some((policy, picker)) = self.named(args.hints.policy.as_deref()) else { return Choice::UnknownPolicy };
         // Without endpoints the picker knows whether that is an answer or the beginning.
-        if (!args.hints.constrains() && self.posts.is_empty()) || self.rows.is_empty() {
+        if (!args.hints.constrains() && self.posts.is_empty() && self.shares.is_none()) || self.rows.is_empty() {
             return ask(picker, args);
         }
         Search { snapshot: self, policy, picker, limits: Limits::of(args.hints) }.run(args)
@@ -85,6 +85,9 @@ impl Snapshot {
 
     #[inline]
     fn pass(&self, slot: Slot, args: &mut PickArgs<'_>, must: bool) -> Result<Option<Permit>, Refusal> {
+        if !must && self.shares.as_ref().is_some_and(|shares| !shares.admits(slot, args)) {
+            return Err(Refusal::ramping());
+        }
         let post = self.posts.get(slot.index()).and_then(Option::as_ref).filter(|post| post.slot == slot);
         let Some(post) = post else { return Ok(None) };
         let entropy = args.scratch.random();
@@ -190,21 +193,28 @@ impl<'s> Search<'s> {
     /// Whether what the policy draws has to be looked at.
     #[inline]
     fn looks(&self, group: &Group<'s, '_>) -> bool {
-        self.limits.any() || group.unchecked.is_some() || !self.snapshot.posts.is_empty()
+        self.limits.any() || group.unchecked.is_some() || !self.snapshot.posts.is_empty() || self.snapshot.shares.is_some()
     }
 
     /// Lets the policy draw a few times until an endpoint will do, and then looks at every one.
     fn draw(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
         let mut tried: SmallVec<[Slot; 8]> = SmallVec::from_slice(args.tried);
+        args.scratch.begin();
         for _ in 0..DRAWS {
             let mut again = PickArgs::new(args.now, args.method, args.headers, args.hints, args.scratch).with_tried(&tried);
             let choice = ask(group.picker, &mut again);
-            let (token, probe, connect) = (again.token, again.probe, again.connect);
+            let (key, token, probe, connect) = (again.key, again.token, again.probe, again.connect);
+            args.key = key;
             let choice = match choice {
                 Choice::Pick { slot, feedback, .. } => match self.admit(group, slot, args) {
                     Some(permit) => Choice::Pick { slot, feedback, permit },
                     None => {
-                        tried.push(slot);
+                        args.scratch.again();
+                        let lots = self.snapshot.shares.as_ref().is_some_and(|shares| shares.draws_lots(slot, args));
+                        // Drawn with replacement, it is drawn in proportion.
+                        if !lots {
+                            tried.push(slot);
+                        }
                         continue;
                     }
                 },

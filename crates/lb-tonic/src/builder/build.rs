@@ -118,6 +118,8 @@ impl LbChannelBuilder {
         };
         config.watch_health = self.health.is_some() && configs.checks_health(configs.health_service().as_ref());
         config.outlier_detection = self.outliers;
+        config.recovery = self.recovery;
+        config.degraded = self.degraded;
         self.failover.check()?;
         config.failover = self.failover;
         self.replicas.check()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lb_core::gate::Permit;
 use lb_core::sessions::Standing;
-use lb_core::{ConnectivityState, PickArgs, PickHints, RegistryHealth, Row, Slot};
+use lb_core::{ConnectivityState, PickArgs, PickHints, Row, Slot};
 use tokio::time::Instant;
 
 use crate::call::Head;
@@ -124,7 +124,7 @@ impl Place<'_> {
 }
 
 fn drains(row: &Row) -> bool {
-    row.excluded == Some(DRAINED) || row.view.endpoint.attributes.health == RegistryHealth::Draining
+    row.excluded == Some(DRAINED) || row.view.endpoint.attributes.is_draining()
 }
 
 /// Whether the call's own wishes allow it.

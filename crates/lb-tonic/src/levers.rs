@@ -1,0 +1,38 @@
+//! Taking endpoints out, giving them less, and bringing them back.
+
+use lb_core::EndpointKey;
+use lb_core::machine::Command;
+use lb_core::recovery::Recovering;
+
+use crate::channel::LbChannel;
+
+impl LbChannel {
+    /// Gives an endpoint no new calls and no connection: calls in progress finish, then its connection is closed and none is made. Its
+    /// sessions go elsewhere. Remembered while it is not listed.
+    pub fn disable(&self, endpoint: impl Into<EndpointKey>) {
+        self.command(Command::Disable(endpoint.into(), true));
+    }
+
+    /// Takes an endpoint back that was disabled or drained; by the [ramp](crate::LbChannelBuilder::recovery), if there is one.
+    pub fn enable(&self, endpoint: impl Into<EndpointKey>) {
+        let endpoint = endpoint.into();
+        self.command(Command::Disable(endpoint.clone(), false));
+        self.command(Command::Drain(endpoint, false));
+    }
+
+    /// Gives an endpoint this share of the calls that its peers get, under every policy: from 0.001; less is that, and 1 or more is the
+    /// full share again. Remembered while it is not listed. Calls that are pinned to it and sessions that are there stay.
+    pub fn degrade(&self, endpoint: impl Into<EndpointKey>, share: f64) {
+        self.command(Command::Degrade(endpoint.into(), share));
+    }
+
+    /// Gives an endpoint that [recovers](crate::LbChannelBuilder::recovery) its full share now. Does nothing to any other.
+    pub fn force_recovery(&self, endpoint: impl Into<EndpointKey>) {
+        self.command(Command::ForceRecovery(endpoint.into()));
+    }
+
+    /// The endpoints that are new or have come back and do not have their full share yet, in no particular order.
+    pub fn recovery(&self) -> Vec<Recovering> {
+        self.load().core.recovering.to_vec()
+    }
+}
