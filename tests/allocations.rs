@@ -8,10 +8,11 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use evenkeel::breaker::{BreakerConfig, FailureRate, MethodGroups};
 use evenkeel::machine::NamedPolicy;
 use evenkeel::{
-    ConnectivityState, EndpointStats, LbChannel, PickArgs, PickHints, PickResult, PickedEndpoint, Plan, PolicyRegistry, Scratch,
-    Slot, SubchannelView,
+    ConnectivityState, EndpointStats, LbChannel, LbChannelBuilder, PickArgs, PickHints, PickResult, PickedEndpoint, Plan,
+    PolicyRegistry, Scratch, Slot, SubchannelView,
 };
 use lb_testkit::LightProcess;
 use lb_testkit::count::{CountingAllocator, allocations, allocations_of_all_threads};
@@ -72,9 +73,16 @@ fn no_policy_allocates_in_a_pick() {
 }
 
 async fn channel(server: &LightProcess) -> LbChannel {
+    connected(builder(server)).await
+}
+
+fn builder(server: &LightProcess) -> LbChannelBuilder {
     let addresses: Vec<String> = server.addrs().iter().map(ToString::to_string).collect();
-    let channel =
-        LbChannel::builder(format!("static:///{}", addresses.join(","))).connect(Duration::from_secs(10)).await.expect("a channel");
+    LbChannel::builder(format!("static:///{}", addresses.join(",")))
+}
+
+async fn connected(builder: LbChannelBuilder) -> LbChannel {
+    let channel = builder.connect(Duration::from_secs(10)).await.expect("a channel");
     let mut events = channel.subscribe();
     while channel.endpoints().iter().any(|endpoint| endpoint.state != ConnectivityState::Ready) {
         tokio::time::timeout(Duration::from_secs(10), events.next()).await.expect("an event");
@@ -142,4 +150,16 @@ async fn a_unary_call_allocates_at_most_18_times_and_21_with_a_deadline() {
     assert!(ours.0 <= 18.05 && ours.1 <= 21.05, "{ours:?}");
     assert!(generated.0 <= 22.05 && generated.1 <= 25.05, "{generated:?}");
     assert!(ours.0 < 0.65 * theirs.0 && ours.1 < 0.7 * theirs.1, "{ours:?} {theirs:?}");
+}
+
+#[tokio::test]
+async fn circuit_breakers_that_are_closed_allocate_nothing() {
+    let server = LightProcess::spawn(4, 1).await.unwrap();
+    let full = BreakerConfig::default().groups(MethodGroups::PerMethod).failure_rate(FailureRate::default());
+    for config in [BreakerConfig::default(), full] {
+        let channel = connected(builder(&server).circuit_breaker(config)).await;
+        let mean = bare(channel.clone(), None).await;
+        assert!(mean <= 18.05, "{mean}");
+        assert!(channel.endpoints().iter().all(|endpoint| endpoint.breakers.len() == 1), "and they were asked");
+    }
 }

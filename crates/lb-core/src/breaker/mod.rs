@@ -67,6 +67,8 @@ mod log;
 #[cfg(test)]
 mod model;
 mod one;
+#[cfg(test)]
+mod properties;
 mod remote;
 mod state;
 #[cfg(test)]
