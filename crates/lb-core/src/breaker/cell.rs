@@ -8,6 +8,8 @@ use super::state::{Admission, Ms, Order, Pass, State, Step, Verdict};
 
 /// An atomic word: the one of `std`, and in a model that of the model checker.
 pub(super) trait Word {
+    fn new(word: u64) -> Self;
+
     fn read(&self) -> u64;
 
     /// Puts `new` in the place of `old`; `Err` has what is there instead.
@@ -15,6 +17,10 @@ pub(super) trait Word {
 }
 
 impl Word for AtomicU64 {
+    fn new(word: u64) -> Self {
+        Self::new(word)
+    }
+
     #[inline]
     fn read(&self) -> u64 {
         self.load(Ordering::Acquire)

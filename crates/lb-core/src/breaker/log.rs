@@ -4,9 +4,7 @@
 //! holds the reader up, whom its writer will call again, so nothing is told out of order. What was overwritten before the reader
 //! came is told as one change from the last state told.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use super::cell::Made;
+use super::cell::{Made, Word};
 use super::change::{BreakerReason, BreakerState};
 use super::state::{EPOCH_BITS, Phase, State};
 
@@ -15,12 +13,12 @@ const KEPT: usize = 8;
 
 const EPOCH_MASK: u64 = (1 << EPOCH_BITS) - 1;
 
-#[derive(Debug, Default)]
-pub(super) struct Log {
+#[derive(Debug)]
+pub(super) struct Log<W> {
     /// Reason in the lower 44 bits, then 3 bits for the state after, then the epoch after; 0 is nothing.
-    kept: [AtomicU64; KEPT],
+    kept: [W; KEPT],
     /// Epoch and state the reader was told last.
-    told: AtomicU64,
+    told: W,
 }
 
 impl State {
@@ -55,26 +53,36 @@ fn is_after(one: u64, other: u64) -> bool {
     ahead != 0 && ahead < EPOCH_MASK / 2
 }
 
-impl Log {
+impl<W: Word> Log<W> {
+    pub(super) fn new() -> Self {
+        Self { kept: std::array::from_fn(|_| W::new(0)), told: W::new(0) }
+    }
+
     pub(super) fn write(&self, made: &Made, reason: BreakerReason) {
         let epoch = u64::from(made.to.epoch);
         let entry = epoch << 47 | bits(made.to.shown()) << 44 | reason.pack();
         let place = &self.kept[epoch as usize % KEPT];
+        let mut there = place.read();
         // One who was held up between the step and this must not overwrite a later one.
-        let newer = |there: u64| (there == 0 || is_after(epoch, there >> 47)).then_some(entry);
-        let _ = place.fetch_update(Ordering::AcqRel, Ordering::Acquire, newer);
+        while there == 0 || is_after(epoch, there >> 47) {
+            match place.swap(there, entry) {
+                Ok(()) => return,
+                Err(newer) => there = newer,
+            }
+        }
     }
 
     /// Every change up to `now` that the reader does not know, in order. There may be one reader at a time.
     pub(super) fn read(&self, now: State, mut tell: impl FnMut(BreakerState, BreakerState, BreakerReason)) {
-        let mut told = self.told.load(Ordering::Relaxed);
+        let known = self.told.read();
+        let mut told = known;
         let end = u64::from(now.epoch);
         // Further behind, the places it would look at have all been written again.
         let behind = end.wrapping_sub(told >> 3) & EPOCH_MASK;
         let mut at = end.wrapping_sub(behind.min(KEPT as u64)) & EPOCH_MASK;
         while at != end {
             let next = (at + 1) & EPOCH_MASK;
-            let entry = self.kept[next as usize % KEPT].load(Ordering::Acquire);
+            let entry = self.kept[next as usize % KEPT].read();
             if entry == 0 || is_after(next, entry >> 47) {
                 break;
             }
@@ -87,6 +95,7 @@ impl Log {
             }
             at = next;
         }
-        self.told.store(told, Ordering::Relaxed);
+        // Alone here, a swap that fails fails for no reason.
+        while self.told.swap(known, told) == Err(known) {}
     }
 }

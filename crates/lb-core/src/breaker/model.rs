@@ -5,10 +5,16 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU64, Ordering};
 
 use super::cell::{Cell, Made, Word};
+use super::change::BreakerState;
 use super::config::BreakerConfig;
-use super::state::{Admission, Ms, Pass, PassKind, Phase, State, Verdict};
+use super::log::Log;
+use super::state::{Admission, Ms, Order, Pass, PassKind, Phase, State, Verdict};
 
 impl Word for AtomicU64 {
+    fn new(word: u64) -> Self {
+        Self::new(word)
+    }
+
     fn read(&self) -> u64 {
         self.load(Ordering::Acquire)
     }
@@ -135,5 +141,26 @@ fn a_success_and_a_failure_of_trials_end_in_one_chain_of_changes() {
         assert!(matches!(state.phase, Phase::Closed { failures: 0, .. } | Phase::Open { .. }), "{state:?}");
         assert_eq!(state.epoch, 1);
         shared.check_chain(0);
+    });
+}
+
+#[test]
+fn a_reader_hears_every_change_once_and_in_order_whenever_it_comes() {
+    loom::model(|| {
+        let shared = Shared::new(State::new().phase);
+        let log = Arc::new(Log::<AtomicU64>::new());
+        let order = |shared: &Shared, log: &Log<AtomicU64>, order| {
+            let made = shared.cell.order(order, NOW, &shared.config);
+            made.iter().for_each(|made| log.write(made, made.reason.unwrap()));
+        };
+        let (other, others) = (shared.clone(), Arc::clone(&log));
+        let thread = loom::thread::spawn(move || order(&other, &others, Order::ForceOpen));
+        order(&shared, &log, Order::ForceClosed);
+        let mut told = Vec::new();
+        log.read(shared.cell.state(), |from, to, _| told.push((from, to)));
+        thread.join().unwrap();
+        log.read(shared.cell.state(), |from, to, _| told.push((from, to)));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!((told[0].0, told[0].1, told[1].1), (BreakerState::Closed, told[1].0, shared.cell.state().shown()));
     });
 }

@@ -30,7 +30,7 @@ pub(super) struct Breaker {
     window: Option<Window>,
     group: Arc<str>,
     seed: u64,
-    log: Log,
+    log: Log<AtomicU64>,
 }
 
 /// What a call may do, and whether there is news for whoever listens.
@@ -62,7 +62,7 @@ impl Breaker {
             window: config.failure_rate.map(Window::new),
             group,
             seed,
-            log: Log::default(),
+            log: Log::new(),
         }
     }
 
