@@ -163,3 +163,19 @@ async fn circuit_breakers_that_are_closed_allocate_nothing() {
         assert!(channel.endpoints().iter().all(|endpoint| endpoint.breakers.len() == 1), "and they were asked");
     }
 }
+
+#[tokio::test]
+async fn a_methods_config_costs_no_allocation() {
+    let server = LightProcess::spawn(4, 1).await.unwrap();
+    // A timeout would cost its timer; here the call has an earlier one.
+    let method = json!({
+        "name": [{"service": "evenkeel.echo.v1.Echo"}],
+        "timeout": "100s", "waitForReady": true, "maxRequestMessageBytes": 100_000,
+        "loadBalancingConfig": [{"least_request": {}}]
+    });
+    let timeout = Some(Duration::from_secs(5));
+    let plain = bare(channel(&server).await, timeout).await;
+    let with = bare(connected(builder(&server).service_config(json!({"methodConfig": [method]}))).await, timeout).await;
+    println!("allocations per unary call with a deadline: {plain:.2}, by a method's config too {with:.2}");
+    assert!(with <= plain + 0.05, "{with} after {plain}");
+}

@@ -124,6 +124,20 @@ fn retries_hedges_and_throttling_are_read() {
 }
 
 #[test]
+fn the_config_of_the_documentation_is_read_whole() {
+    let text = include_str!("../../../../docs/SERVICE_CONFIG.md");
+    let (_, json) = text.split_once("```json\n").expect("it has a config");
+    let (json, _) = json.split_once("```").expect("which ends");
+    let config = ServiceConfig::parse(json, &PolicyRegistry::default()).unwrap();
+    assert_eq!(config.policy.as_ref().map(PolicyConfig::name), Some("least_request"));
+    assert!(config.throttling.is_some() && config.health_service.is_some());
+    let of = |path| config.methods.find(path).unwrap();
+    assert!(of("/orders.v1.Orders/Place").retry.is_some() && of("/orders.v1.Catalogue/List").hedging.is_some());
+    assert!(of("/orders.v1.Baskets/Get").policy.is_some());
+    assert_eq!(seconds(&config, "/orders.v1.Orders/Other"), Some(10));
+}
+
+#[test]
 fn an_entry_without_a_name_is_for_nobody_and_must_be_right_all_the_same() {
     for name in [json!({}), json!({"name": []}), json!({"name": null})] {
         let mut entry = name;
