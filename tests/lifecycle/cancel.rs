@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use evenkeel::retry::{HedgingPolicy, RetryPolicy};
 use evenkeel::{ConnectivityState, LbChannel, PickOptions};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
@@ -89,6 +90,31 @@ async fn on_a_channel_that_is_ready() {
     at_every_poll(|| bidi(channel.clone()), quiet).await;
     unary(channel.clone()).await.unwrap();
     nothing_is_left(&channel, &server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn between_and_in_its_attempts() {
+    let ms = Duration::from_millis;
+    let retry = RetryPolicy::default().with_initial_backoff(ms(1)).unwrap().with_max_backoff(ms(2)).unwrap();
+    let hedging = HedgingPolicy::try_new(3, Duration::ZERO).unwrap().with_non_fatal([tonic::Code::Unavailable]).unwrap();
+    for hedged in [false, true] {
+        let server = EchoServer::builder().latency(Latency::Fixed(ms(1))).start().await.unwrap();
+        let builder = LbChannel::builder(server.target()).idle_timeout(IDLE);
+        let builder = if hedged { builder.hedging(hedging.clone()) } else { builder.retry(retry.clone()) };
+        let channel = builder.build().unwrap();
+        unary(channel.clone()).await.unwrap();
+        let quiet = async || until("nothing is in flight", || in_flight(&channel) == 0).await;
+        let failing = |channel: &LbChannel| {
+            server.fail_next(2, tonic::Code::Unavailable);
+            channel.clone()
+        };
+        at_every_poll(|| unary(failing(&channel)), quiet).await;
+        at_every_poll(|| client_stream(failing(&channel)), quiet).await;
+        at_every_poll(|| bidi(failing(&channel)), quiet).await;
+        server.heal();
+        unary(channel.clone()).await.unwrap();
+        nothing_is_left(&channel, &server).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

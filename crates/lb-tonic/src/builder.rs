@@ -1,6 +1,7 @@
 //! Making a channel.
 
 mod build;
+mod repeats;
 mod service_config;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tower_service::Service;
 use crate::connection_service::ConnectionService;
 use crate::limits::LimitsConfig;
 use crate::policy_choice::PolicyChoice;
+use crate::repeats::Repeats;
 use crate::resolvers::ResolverRegistry;
 use crate::sessions::SessionConfig;
 use crate::transport::{AnyConnector, Boxed};
@@ -79,6 +81,7 @@ pub struct LbChannelBuilder {
     service_config: ServiceConfigUpdate,
     follow_resolver: bool,
     health_by_config: bool,
+    repeats: Repeats,
     seed: Option<u64>,
 }
 
@@ -119,6 +122,7 @@ impl LbChannelBuilder {
             service_config: ServiceConfigUpdate::Absent,
             follow_resolver: true,
             health_by_config: false,
+            repeats: Repeats::default(),
             seed: None,
         }
     }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::limits::ShedBy;
+use lb_core::retry::Surfaced;
 use lb_core::{ConfigError, EndpointKey, Misfit, ResolveError, TargetError, Unfit};
 use tonic::{Code, Status};
 
@@ -94,6 +95,23 @@ pub enum CallError {
         /// What happened.
         reason: Arc<str>,
     },
+    /// An attempt took longer than the retry policy lets it, and no other one followed. DEADLINE_EXCEEDED.
+    #[error("{endpoint}: no response within the {timeout:?} an attempt may take")]
+    AttemptTimedOut {
+        /// The endpoint the attempt went to.
+        endpoint: EndpointKey,
+        /// How long it was given.
+        timeout: Duration,
+    },
+    /// The call was sent more than once, and failed. The status that has this as its source is the last attempt's own: its code,
+    /// message, details and metadata.
+    #[error("{} attempts failed{}", attempts.len(), listed(attempts))]
+    RetriesExhausted {
+        /// Every attempt that failed, in order; those that no server worked on are not among them.
+        attempts: Arc<[FailedAttempt]>,
+        /// Why there was no other one.
+        why: Surfaced,
+    },
     /// The call asked for a policy the channel does not have. INTERNAL, because retrying cannot help.
     #[error("the call asks for the policy {asked:?}, the channel has {available}")]
     UnknownPolicy {
@@ -117,6 +135,45 @@ pub enum CallError {
     Closed,
 }
 
+/// An attempt of a call that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedAttempt {
+    /// The endpoint it went to; `None` if there was none for it.
+    pub endpoint: Option<EndpointKey>,
+    /// gRPC's code for its failure.
+    pub code: Code,
+    /// What the server says, or what happened.
+    pub message: Arc<str>,
+}
+
+impl FailedAttempt {
+    pub(crate) fn new(endpoint: Option<EndpointKey>, code: Code, message: impl Into<Arc<str>>) -> Self {
+        Self { endpoint, code, message: message.into() }
+    }
+}
+
+impl std::fmt::Display for FailedAttempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.endpoint {
+            Some(endpoint) => write!(f, "{endpoint}: ")?,
+            None => f.write_str("no endpoint: ")?,
+        }
+        write!(f, "{:?}", self.code)?;
+        if self.message.is_empty() { Ok(()) } else { write!(f, " ({})", self.message) }
+    }
+}
+
+/// The attempts, for people.
+fn listed(attempts: &[FailedAttempt]) -> String {
+    let mut text = String::new();
+    for attempt in attempts {
+        text.push_str(if text.is_empty() { ": " } else { "; " });
+        text.push_str(&attempt.to_string());
+    }
+    text
+}
+
 /// What a call was waiting for when its deadline passed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -125,6 +182,13 @@ pub enum WaitingFor {
     Endpoint(Option<Arc<str>>),
     /// A response from this endpoint.
     Response(EndpointKey),
+    /// The time to make this attempt, after the one before failed like this.
+    Backoff {
+        /// Which attempt, from 2.
+        attempt: u32,
+        /// The failure before.
+        last: Arc<str>,
+    },
     /// The rest of a response from this endpoint.
     Body(EndpointKey),
 }
@@ -136,6 +200,7 @@ impl std::fmt::Display for WaitingFor {
             Self::Endpoint(Some(last)) => write!(f, "an endpoint (last failure: {last})"),
             Self::Response(endpoint) => write!(f, "a response from {endpoint}"),
             Self::Body(endpoint) => write!(f, "the rest of a response from {endpoint}"),
+            Self::Backoff { attempt, last } => write!(f, "the backoff before attempt {attempt} (last failure: {last})"),
         }
     }
 }
@@ -165,11 +230,19 @@ impl CallError {
             | Self::Dropped { .. }
             | Self::Lost { .. }
             | Self::Closed => Code::Unavailable,
-            Self::DeadlineExceeded { .. } => Code::DeadlineExceeded,
+            Self::DeadlineExceeded { .. } | Self::AttemptTimedOut { .. } => Code::DeadlineExceeded,
+            Self::RetriesExhausted { attempts, .. } => attempts.last().map_or(Code::Unknown, |attempt| attempt.code),
             Self::Failed { code, .. } => Code::from_i32(*code),
             Self::UnknownPolicy { .. } => Code::Internal,
             Self::Shed { .. } | Self::MessageTooLarge { .. } => Code::ResourceExhausted,
         }
+    }
+}
+
+impl CallError {
+    /// Whether a pick that failed like this may succeed a moment later: a policy decides then whether it is tried again.
+    pub(crate) fn is_of_the_moment(&self) -> bool {
+        !matches!(self, Self::Dropped { .. } | Self::Closed | Self::UnknownPolicy { .. })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lb_core::retry::Throttling;
 use lb_core::service_config::{MethodTable, ServiceConfig};
 
 /// Part of a snapshot. Without method configs a call looks at one pointer that is null.
@@ -19,5 +20,10 @@ impl Rules {
     pub(crate) fn new(config: Option<Arc<ServiceConfig>>, settled: bool) -> Self {
         let methods = config.as_ref().map(|config| &config.methods).filter(|methods| !methods.is_empty());
         Self { methods: methods.cloned(), config, settled }
+    }
+
+    /// How retries are held back, if the config says.
+    pub(crate) fn throttling(&self) -> Option<Throttling> {
+        self.config.as_ref()?.throttling
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use lb_core::gate::{GateListener, GateSignal};
 use lb_core::machine::{Command, NamedPolicy};
+use lb_core::retry::{Throttle, Throttling};
 use lb_core::service_config::ServiceConfig;
 use lb_core::{LbEvent, PolicyRegistry, Scratch, Slot, Snapshot};
 use serde_json::json;
@@ -19,6 +20,7 @@ use crate::breakers::ChannelBreakers;
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::limits::ChannelLimits;
+use crate::repeats::Repeats;
 use crate::resolver_status::Resolution;
 use crate::sessions::{ChannelSessions, Moved};
 use crate::snapshot::ChannelSnapshot;
@@ -35,6 +37,10 @@ pub(crate) struct Shared {
     /// `None` unless the channel was built with circuit breakers.
     pub(crate) breakers: Option<Arc<ChannelBreakers>>,
     pub(crate) limits: ChannelLimits,
+    /// What its calls may repeat together.
+    pub(crate) throttle: Throttle,
+    /// How that was set by the program, for configs that do not say.
+    throttling: Option<Throttling>,
     waiting: AtomicUsize,
     sought: AtomicU64,
     pub(crate) events: broadcast::Sender<LbEvent>,
@@ -47,8 +53,15 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: ChannelSnapshot, breakers: Option<Arc<ChannelBreakers>>, limits: ChannelLimits) -> Arc<Self> {
+    pub(crate) fn new(
+        snapshot: ChannelSnapshot,
+        breakers: Option<Arc<ChannelBreakers>>,
+        limits: ChannelLimits,
+        throttling: Option<Throttling>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            throttle: Throttle::new(snapshot.rules.throttling().or(throttling)),
+            throttling,
             generation: watch::Sender::new(snapshot.core.generation),
             snapshot: ArcSwap::from_pointee(snapshot),
             inbox: Inbox::default(),
@@ -64,6 +77,8 @@ impl Shared {
     /// Makes a snapshot the newest and wakes everybody who waits for one.
     pub(crate) fn publish(&self, snapshot: ChannelSnapshot) {
         let generation = snapshot.core.generation;
+        // The same again changes nothing.
+        self.throttle.configure(snapshot.rules.throttling().or(self.throttling));
         self.snapshot.store(Arc::new(snapshot));
         self.generation.send_replace(generation);
     }
@@ -223,6 +238,7 @@ pub(crate) struct CallConfig {
     pub(crate) wait_for_ready: bool,
     pub(crate) max_request: Option<usize>,
     pub(crate) max_response: Option<usize>,
+    pub(crate) repeats: Repeats,
 }
 
 /// Keeps the channel alive: held by its clones and by calls in progress, and nobody else. The driver ends with the last one.

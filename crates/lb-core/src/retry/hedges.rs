@@ -60,6 +60,13 @@ impl Hedges {
         self.next_at = None;
     }
 
+    /// An attempt came to nothing in a way that says nothing of the call: it was dropped at the pick, or others have sent more than can
+    /// be sent again.
+    pub fn withdrawn(&mut self) -> HedgeStep {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.verdict()
+    }
+
     /// An attempt failed with this code.
     pub fn failed(
         &mut self,
@@ -86,6 +93,10 @@ impl Hedges {
         if self.next_at.is_some() && !throttle.permits() {
             self.freeze();
         }
+        self.verdict()
+    }
+
+    fn verdict(&self) -> HedgeStep {
         if self.in_flight == 0 && self.next_at.is_none() { HedgeStep::Surface } else { HedgeStep::GoOn }
     }
 

@@ -42,6 +42,7 @@ impl LbChannelBuilder {
             wait_for_ready: self.wait_for_ready,
             max_request: self.max_request,
             max_response: self.max_response,
+            repeats: std::mem::take(&mut self.repeats).settle(),
         };
         let idle = Idle::new(self.idle_timeout);
         let configs = ServiceConfigs::new(self.config_settings()?, self.backoff, seed);
@@ -52,7 +53,8 @@ impl LbChannelBuilder {
         let backoff = self.backoff;
         let limits = ChannelLimits::new(std::mem::take(&mut self.limits));
         self.gatekeepers.extend(limits.gatekeeper());
-        let shared = Shared::new(ChannelSnapshot::initial(rules), self.prepare_breakers(seed, &runtime)?, limits);
+        let breakers = self.prepare_breakers(seed, &runtime)?;
+        let shared = Shared::new(ChannelSnapshot::initial(rules), breakers, limits, calls.repeats.throttling);
         let (machine, policies) = self.make_machine(seed, shared.gate_signal(), &configs)?;
         let health_service = configs.health_service();
         let checks_health = configs.checks_health(health_service.as_ref());

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::rules::Rules;
 
 /// The method config of a call, if there is one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Configured {
     method: Option<Arc<MethodConfig>>,
     /// Whether it is the last word.

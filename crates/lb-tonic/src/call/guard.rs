@@ -67,6 +67,12 @@ impl Guard {
         self.code = Some(code);
     }
 
+    /// The attempt ends as if it had been given up: nothing was learnt about the endpoint.
+    pub(super) fn forget(&mut self) {
+        self.outcome = Outcome::Cancelled;
+        self.code = None;
+    }
+
     /// Whether it has been said how it ends.
     pub(crate) fn has_ended(&self) -> bool {
         self.code.is_some()

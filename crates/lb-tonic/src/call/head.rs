@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use lb_core::retry::Attempts;
 use lb_core::{PickHints, Slot};
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -11,7 +12,10 @@ use crate::options::PickOptions;
 use crate::rules::Rules;
 use crate::snapshot::Connected;
 
+use crate::header;
+
 use super::configured::Configured;
+use super::history::History;
 use super::request_body::RequestBody;
 use super::retained::Retained;
 
@@ -34,9 +38,9 @@ pub(crate) struct Head {
     pub(crate) tried: SmallVec<[Slot; 2]>,
     /// The connection that took the last attempt no more; it is gone, whatever the newest snapshot says.
     pub(crate) unusable: Option<Arc<Connected>>,
-    /// Whether a server has refused the call unprocessed; it gets one more chance, not two.
-    pub(crate) was_refused: bool,
-    pub(crate) attempts: u32,
+    pub(crate) attempts: Attempts,
+    /// How attempts failed that others followed.
+    pub(super) history: History,
     /// The endpoint that the call's session token names.
     pub(crate) session_home: Option<Arc<str>>,
     /// Until when the call waits for the endpoint of its session; `None` while it does not.
@@ -58,8 +62,8 @@ impl Head {
             configured: Configured::default(),
             tried: SmallVec::new(),
             unusable: None,
-            was_refused: false,
-            attempts: 0,
+            attempts: Attempts::default(),
+            history: History::default(),
             session_home: None,
             session_until: None,
         };
@@ -68,8 +72,12 @@ impl Head {
 
     /// The request of one attempt, which takes the headers.
     pub(crate) fn request(&mut self, body: RequestBody) -> Request<RequestBody> {
-        if self.attempts == 1 {
+        if self.retained.is_empty() {
             self.retained = Retained::new(&self.headers);
+        }
+        let previous = self.attempts.previous();
+        if previous > 0 {
+            self.headers.insert(&header::PREVIOUS_ATTEMPTS, previous.into());
         }
         let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
@@ -81,7 +89,29 @@ impl Head {
 
     /// Makes ready for another attempt.
     pub(crate) fn restore(&mut self) {
-        self.headers = self.retained.restore();
+        // An attempt that found no endpoint has not taken them.
+        if !self.retained.is_empty() {
+            self.headers = self.retained.restore();
+        }
+    }
+
+    /// The same call for an attempt of its own beside others, the latest of `attempts`.
+    pub(super) fn fork(&self, attempts: Attempts) -> Self {
+        Self {
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            retained: Retained::default(),
+            extensions: Extensions::new(),
+            extended: false,
+            hints: self.hints.clone(),
+            configured: self.configured.clone(),
+            tried: self.tried.clone(),
+            unusable: self.unusable.clone(),
+            attempts,
+            history: History::default(),
+            session_home: self.session_home.clone(),
+            session_until: self.session_until,
+        }
     }
 
     pub(crate) fn is_unusable(&self, connected: &Arc<Connected>) -> bool {

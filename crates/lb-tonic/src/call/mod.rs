@@ -2,22 +2,28 @@
 //!
 //! ```text
 //! Opening ── body looked at ──> has a pick? ── yes ──> Sending ── headers ──> response
-//!                                  │ no                   │ not sent, or refused for the first time
-//!                                  └──────> Seeking <─────┘
+//!                                  │ no                   │ not sent, refused for the first time,
+//!                                  └──────> Seeking <─────┘ or retried: after a backoff
 //! ```
 //!
 //! The pick is made in [`LbChannel::call`](crate::LbChannel), on the caller's task, with the channel clone's own scratch. A call
 //! that finds no endpoint at once *seeks*: it waits for the next generation and picks again, until it finds one, its policy says
-//! no, or its deadline passes. A seek is boxed; everything before and after it is not, so a call that finds its endpoint at once
+//! no, or its deadline passes. A call with a hedging policy is in one more state, `Hedging`, with an attempt or several at once, from its
+//! first attempt on. A seek is boxed; everything before and after it is not, so a call that finds its endpoint at once
 //! allocates nothing here but the [`PickedEndpoint`] of its response.
 //!
 //! Cancel safe: dropping the future at any point takes the call off its endpoint's books and resets its stream.
 
+mod again;
 mod configured;
 mod failure;
 mod guard;
 mod head;
+mod hedging;
+mod history;
+mod judged;
 mod message_size;
+mod replay;
 mod request_body;
 mod response_body;
 mod retained;
@@ -30,16 +36,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
+use lb_core::retry::RetryPolicy;
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::deadline;
 use crate::error::{CallError, WaitingFor};
-use crate::header;
 use crate::picked::PickedEndpoint;
 use crate::shared::Handle;
-use crate::transport::{AnyBody, AttemptError, AttemptErrorKind, AttemptFuture};
+use crate::transport::{AnyBody, AttemptError, AttemptFuture};
 
 pub(crate) use configured::Configured;
 pub(crate) use failure::{failure, http_failure};
@@ -49,6 +55,8 @@ pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
 pub(crate) use seek::{LastFailure, Picked, find_endpoint, pick, pick_by_policy};
 
+use hedging::{Hedging, Won};
+use judged::{is_answer, trailers_only};
 use request_body::{Beginning, Content};
 use seek::{Seek, Seeking};
 
@@ -79,6 +87,7 @@ enum State {
     Sending(Sending),
     /// Shed before anything was done for it.
     Refused(Status),
+    Hedging(Box<Hedging>),
     Done,
 }
 
@@ -92,9 +101,24 @@ struct Opening {
 /// A call with an attempt on its way.
 struct Sending {
     attempt: AttemptFuture,
+    /// How long the attempt may take, if its policy says.
+    timer: Option<Pin<Box<Sleep>>>,
     guard: Guard,
     head: Head,
     content: Content,
+}
+
+impl Sending {
+    /// The attempt's end; `None` if it takes too long.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Response<AnyBody>, AttemptError>>> {
+        if let Poll::Ready(result) = self.attempt.poll(cx) {
+            return Poll::Ready(Some(result));
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| None),
+            None => Poll::Pending,
+        }
+    }
 }
 
 impl Call {
@@ -119,7 +143,14 @@ impl Call {
 
     /// Begins an attempt at the endpoint of `guard`.
     fn send(&mut self, mut head: Head, content: Content, guard: Guard) -> Result<State, CallError> {
-        head.attempts += 1;
+        if let Some(policy) = self.hedging_policy(&head) {
+            let at = self.deadline.as_ref().map(|deadline| deadline.at);
+            if at.is_some_and(|at| at <= Instant::now()) {
+                return Err(CallError::DeadlineExceeded { waiting_for: WaitingFor::Endpoint(None) });
+            }
+            return Ok(State::Hedging(Box::new(Hedging::new(&self.handle, policy, at, Seek::new(head, content), guard))));
+        }
+        head.attempts.begin();
         if let Some(deadline) = &mut self.deadline
             && !std::mem::replace(&mut deadline.announced, false)
         {
@@ -136,7 +167,16 @@ impl Call {
             });
         };
         let attempt = guard.connected.transport.send(head.request(body));
-        Ok(State::Sending(Sending { attempt, guard, head, content }))
+        let timeout = self.retry_policy(&head).and_then(RetryPolicy::attempt_timeout);
+        let timer = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        Ok(State::Sending(Sending { attempt, timer, guard, head, content }))
+    }
+
+    /// What the server is told must not contain the time spent waiting.
+    fn forget_announced(&mut self) {
+        if let Some(deadline) = &mut self.deadline {
+            deadline.announced = false;
+        }
     }
 
     /// Follows what the service config says that came while the call was waiting for it.
@@ -153,57 +193,22 @@ impl Call {
         match guard {
             Some(guard) => self.send(head, content, guard),
             None => {
-                if let Some(deadline) = &mut self.deadline {
-                    // What the server is told must not contain the time spent waiting.
-                    deadline.announced = false;
-                }
-                Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek::new(head, content))))
+                self.forget_announced();
+                Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek::new(head, content), None)))
             }
         }
     }
 
-    /// The attempt failed: another one, or the end of the call.
-    fn attempt_failed(&mut self, sending: Sending, error: &AttemptError) -> Result<State, CallError> {
-        let Sending { mut guard, mut head, content, .. } = sending;
-        let again = match error.kind {
-            AttemptErrorKind::NotSent => true,
-            AttemptErrorKind::Refused => !std::mem::replace(&mut head.was_refused, true),
-            AttemptErrorKind::Lost | AttemptErrorKind::Failed(_) => false,
-        };
-        if !again {
-            guard.ends(error.code());
-            return Err(failure(&guard.connected, error));
-        }
-        head.restore();
-        head.tried.push(guard.connected.slot);
-        head.unusable = (error.kind == AttemptErrorKind::NotSent).then(|| Arc::clone(&guard.connected));
-        drop(guard);
-        self.advance(head, content, None)
-    }
-
-    /// Whether the attempt was cancelled by the server because the deadline passed, which it may notice a moment before us. tonic's
-    /// servers answer CANCELLED then and others reset the stream, but the caller must hear DEADLINE_EXCEEDED (as in grpc-go).
-    fn is_late(&self, result: &Result<Response<AnyBody>, AttemptError>) -> bool {
-        if self.deadline.as_ref().is_none_or(|deadline| Instant::now() < deadline.at) {
-            return false;
-        }
-        let code = match result {
-            Ok(response) => response.headers().get(&header::STATUS).map(|code| Code::from_bytes(code.as_bytes())),
-            Err(error) => match error.kind {
-                AttemptErrorKind::Failed(code) => Some(Code::from_i32(code)),
-                _ => None,
-            },
-        };
-        code == Some(Code::Cancelled)
-    }
-
-    fn respond(&mut self, response: Response<AnyBody>, sending: Sending) -> Result<Response<ResponseBody>, CallError> {
-        let Sending { mut guard, mut head, content, .. } = sending;
-        content.commit();
-        if let Some(error) = http_failure(&guard.connected, &response) {
-            guard.ends(error.code());
-            return Err(error);
-        }
+    /// The response that the caller gets, with its status if that came without messages.
+    fn respond(
+        &mut self,
+        response: Response<AnyBody>,
+        status: Option<Code>,
+        guard: Guard,
+        mut head: Head,
+        content: &Content,
+    ) -> Result<Response<ResponseBody>, Status> {
+        content.commit(None);
         let (mut parts, body) = response.into_parts();
         if let (Some(tie), Some(sessions)) = (&guard.tie, self.handle.sessions()) {
             sessions.answer(tie, &guard.connected, &mut parts.headers);
@@ -211,12 +216,13 @@ impl Call {
         // The request's map has its memory already, and what was in it has been read. A new map would cost three allocations.
         if head.extended {
             head.extensions.clear();
-            head.extensions.insert(PickedEndpoint::new(Arc::clone(&guard.connected), head.attempts));
+            head.extensions.insert(PickedEndpoint::new(Arc::clone(&guard.connected), head.attempts.made()));
             parts.extensions = std::mem::take(&mut head.extensions);
         }
         let deadline = self.deadline.take().map(|deadline| deadline.sleep);
         let limit = head.configured.max_response(self.handle.config().max_response);
-        let body = ResponseBody::new(body, guard, &parts.headers, deadline, limit);
+        let trailers = status.map(|code| (code, &parts.headers));
+        let body = ResponseBody::new(body, guard, trailers, deadline, limit);
         Ok(Response::from_parts(parts, body))
     }
 
@@ -226,28 +232,42 @@ impl Call {
             State::Opening(opening) => {
                 opening.request.poll(cx)?;
                 let State::Opening(opening) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
-                self.state = self.advance(opening.head, opening.request.into(), opening.guard)?;
+                let repeats = &self.handle.config().repeats;
+                let limited = repeats.of(opening.head.configured.method()).is_some();
+                let content = opening.request.into_content(&repeats.allowance, limited);
+                self.state = self.advance(opening.head, content, opening.guard)?;
             }
-            State::Seeking(seeking) => {
-                let (seek, guard) = ready!(seeking.poll(cx))?;
-                let seek = *seek;
-                if seek.was_unsettled {
-                    self.follow_config(&seek.head, &seek.content)?;
+            State::Seeking(seeking) => match ready!(seeking.poll(cx)) {
+                Ok((seek, guard)) => {
+                    let seek = *seek;
+                    if seek.was_unsettled {
+                        self.follow_config(&seek.head, &seek.content)?;
+                    }
+                    self.state = self.send(seek.head, seek.content, guard)?;
                 }
-                self.state = self.send(seek.head, seek.content, guard)?;
-            }
+                Err((seek, error)) => return Poll::Ready(self.pick_failed(*seek, error)),
+            },
             State::Sending(sending) => {
-                let result = ready!(sending.attempt.poll(cx));
-                let State::Sending(mut sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
-                if self.is_late(&result) {
-                    sending.guard.ends(Code::DeadlineExceeded);
-                    let waiting_for = WaitingFor::Response(sending.guard.connected.endpoint.key().clone());
-                    return Poll::Ready(Err(CallError::DeadlineExceeded { waiting_for }.into()));
-                }
-                match result {
-                    Ok(response) => return Poll::Ready(Ok(Some(self.respond(response, sending)?))),
-                    Err(error) => self.state = self.attempt_failed(sending, &error)?,
-                }
+                let Some(result) = ready!(sending.poll(cx)) else {
+                    let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                    return Poll::Ready(self.attempt_too_long(sending));
+                };
+                let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                let status = result.as_ref().ok().and_then(trailers_only);
+                return Poll::Ready(match result {
+                    Ok(response) if is_answer(&response, status) => {
+                        self.handle.shared().throttle.succeeded();
+                        let Sending { guard, head, content, .. } = sending;
+                        self.respond(response, status, guard, head, &content).map(Some)
+                    }
+                    result => self.attempt_ended(result, sending),
+                });
+            }
+            State::Hedging(hedging) => {
+                let Won { response, status, guard } = ready!(hedging.poll(cx))?;
+                let State::Hedging(hedging) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                let (head, content) = hedging.into_parts();
+                return Poll::Ready(self.respond(response, status, guard, head, &content).map(Some));
             }
             State::Refused(_) => {
                 let State::Refused(status) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
@@ -266,7 +286,8 @@ impl Call {
                 sending.guard.ends(Code::DeadlineExceeded);
                 WaitingFor::Response(sending.guard.connected.endpoint.key().clone())
             }
-            State::Seeking(seeking) => WaitingFor::Endpoint(seeking.last_failure()),
+            State::Seeking(seeking) => seeking.waiting_for(Instant::now()),
+            State::Hedging(mut hedging) => hedging.give_up(),
             State::Opening(_) | State::Refused(_) | State::Done => WaitingFor::Endpoint(None),
         };
         Poll::Ready(CallError::DeadlineExceeded { waiting_for })
@@ -296,6 +317,7 @@ impl fmt::Debug for Call {
             State::Seeking(_) => "Call (seeking an endpoint)",
             State::Sending(_) => "Call (sending)",
             State::Refused(_) => "Call (shed)",
+            State::Hedging(_) => "Call (sending, several attempts)",
             State::Done => "Call (done)",
         })
     }

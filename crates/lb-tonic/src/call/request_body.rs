@@ -3,9 +3,8 @@
 //! A unary request is one piece of bytes, and sending it again is cloning a reference. A stream is recorded as it is sent, up to
 //! a limit, until the call is committed by response headers; a later attempt replays the record and goes on with the rest.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,9 +15,12 @@ use tonic::body::Body;
 use crate::error::CallError;
 
 use super::message_size::MessageSize;
+use super::replay::{Reader, Replay};
+use crate::repeats::{Allowance, Budget};
 
-/// How many bytes of a stream are kept for another attempt; gRPC's default per call.
-const REPLAY_LIMIT: usize = 256 * 1024;
+/// A unary request below this is kept without being counted: a thousand calls at once keep 4 MiB that way, and most calls are spared a
+/// counter that all of them share.
+const UNCOUNTED: usize = 4 * 1024;
 
 /// A request while it is found out whether it is unary. Taking a second look at the body after the first piece is the only way:
 /// tonic's request bodies do not say beforehand that they have ended.
@@ -33,10 +35,17 @@ pub(crate) struct Beginning {
 /// What a call sends, in a form that can be sent again.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// The whole body in one piece; none at all for a stream that ended without a message.
-    Unary(Option<Bytes>),
-    /// More to come.
+    /// The whole body in one piece, and what it takes of the budget; no piece at all for a stream that ended without a message.
+    Unary(Option<Bytes>, #[allow(dead_code, reason = "kept to be dropped")] Option<Box<Held>>),
+    /// More to come, or more than may be kept.
     Stream(Arc<Replay>),
+}
+
+/// Bytes of the channel's budget that one call holds. Boxed, because few calls do.
+#[derive(Debug)]
+pub(crate) struct Held {
+    size: usize,
+    budget: Arc<Budget>,
 }
 
 /// The body of one attempt.
@@ -46,33 +55,6 @@ pub(crate) enum RequestBody {
     Stream(Reader),
     /// Sent once and not kept.
     Once(Body),
-}
-
-/// A stream and the record of what was taken from it.
-#[derive(Debug)]
-pub(crate) struct Replay(Mutex<Record>);
-
-#[derive(Debug)]
-struct Record {
-    source: Body,
-    limit: Option<MessageSize>,
-    ended: bool,
-    /// What was taken, from position `start` on.
-    kept: VecDeque<Bytes>,
-    start: usize,
-    bytes: usize,
-    /// Whether what is taken is kept; once off never on again.
-    keeping: bool,
-    /// Which attempt may read; earlier ones are over.
-    epoch: u32,
-}
-
-/// One attempt's place in a stream.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    replay: Arc<Replay>,
-    position: usize,
-    epoch: u32,
 }
 
 impl Beginning {
@@ -99,26 +81,35 @@ impl Beginning {
         }
         Ok(())
     }
+
+    /// What the call sends. `limited` says whether a policy may send it again: then what is kept of it is limited, even if it is
+    /// one piece; transparent retries alone keep that, which is cheap, for it is not copied.
+    pub(crate) fn into_content(self, allowance: &Allowance, limited: bool) -> Content {
+        let Self { source, taken: [first, second], whole, limit } = self;
+        if whole && second.is_none() {
+            let size = first.as_ref().map_or(0, Bytes::len);
+            if !limited || size < UNCOUNTED.min(allowance.per_call + 1) {
+                return Content::Unary(first, None);
+            }
+            if let Some(held) = Held::new(size, allowance) {
+                return Content::Unary(first, Some(held));
+            }
+        }
+        let kept = first.into_iter().chain(second).collect();
+        Content::Stream(Replay::new(source, limit, kept, whole, allowance.clone()))
+    }
 }
 
-impl From<Beginning> for Content {
-    fn from(beginning: Beginning) -> Self {
-        let [first, second] = beginning.taken;
-        if beginning.whole && second.is_none() {
-            return Self::Unary(first);
-        }
-        let kept: VecDeque<Bytes> = first.into_iter().chain(second).collect();
-        let bytes = kept.iter().map(Bytes::len).sum();
-        Self::Stream(Arc::new(Replay(Mutex::new(Record {
-            source: beginning.source,
-            limit: beginning.limit,
-            ended: beginning.whole,
-            kept,
-            start: 0,
-            bytes,
-            keeping: true,
-            epoch: 0,
-        }))))
+impl Held {
+    fn new(size: usize, allowance: &Allowance) -> Option<Box<Self>> {
+        let allowed = size <= allowance.per_call && allowance.budget.take(size);
+        allowed.then(|| Box::new(Self { size, budget: Arc::clone(&allowance.budget) }))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.size);
     }
 }
 
@@ -126,7 +117,7 @@ impl Content {
     /// A body for the next attempt; `None` if what was sent is no longer there to be sent again.
     pub(crate) fn attempt(&self) -> Option<RequestBody> {
         match self {
-            Self::Unary(bytes) => Some(RequestBody::Unary(bytes.clone())),
+            Self::Unary(bytes, _) => Some(RequestBody::Unary(bytes.clone())),
             Self::Stream(replay) => replay.reader().map(RequestBody::Stream),
         }
     }
@@ -135,75 +126,42 @@ impl Content {
     pub(crate) fn limit(&self, limit: usize) -> Result<(), CallError> {
         let mut sizes = MessageSize::new("request", limit);
         match self {
-            Self::Unary(bytes) => bytes.iter().try_for_each(|bytes| sizes.check(bytes)),
-            Self::Stream(replay) => replay.locked(|record| {
-                record.kept.iter().try_for_each(|bytes| sizes.check(bytes))?;
-                record.limit = Some(sizes);
-                Ok(())
+            Self::Unary(bytes, _) => bytes.iter().try_for_each(|bytes| sizes.check(bytes)),
+            Self::Stream(replay) => replay.limit(sizes),
+        }
+    }
+
+    /// A body for a further attempt beside others, and the mark it is known by; `None` as above, or if too much was sent.
+    pub(crate) fn hedge(&self) -> Option<(RequestBody, u32)> {
+        match self {
+            Self::Unary(bytes, _) => Some((RequestBody::Unary(bytes.clone()), 0)),
+            Self::Stream(replay) => replay.further_reader().map(|reader| {
+                let epoch = reader.epoch();
+                (RequestBody::Stream(reader), epoch)
             }),
         }
     }
 
-    /// The call will not be sent again.
-    pub(crate) fn commit(&self) {
+    /// Whether another attempt could send everything.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Unary(..) => true,
+            Self::Stream(replay) => replay.is_whole(),
+        }
+    }
+
+    /// Whether the call stays with other attempts than the one of this mark.
+    pub(crate) fn is_superseded(&self, epoch: u32) -> bool {
+        match self {
+            Self::Unary(..) => false,
+            Self::Stream(replay) => replay.is_superseded(epoch),
+        }
+    }
+
+    /// The call will not be sent again: it stays with the attempt of this mark, or with the one it has.
+    pub(crate) fn commit(&self, epoch: Option<u32>) {
         if let Self::Stream(replay) = self {
-            replay.locked(|record| record.keeping = false);
-        }
-    }
-}
-
-impl Replay {
-    fn locked<R>(&self, work: impl FnOnce(&mut Record) -> R) -> R {
-        // A panic in the caller's stream poisons the lock; the record itself is whole between any two statements that touch it.
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn reader(self: &Arc<Self>) -> Option<Reader> {
-        let epoch = self.locked(|record| {
-            record.epoch += 1;
-            (record.start == 0 && (record.keeping || record.epoch == 1)).then_some(record.epoch)
-        })?;
-        Some(Reader { replay: Arc::clone(self), position: 0, epoch })
-    }
-}
-
-impl Record {
-    fn poll(&mut self, position: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        if let Some(bytes) = self.kept.get(position - self.start) {
-            let bytes = bytes.clone();
-            if !self.keeping {
-                self.start += 1;
-                self.kept.pop_front();
-            }
-            return Poll::Ready(Some(Ok(bytes)));
-        }
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        match ready!(poll_data(&mut self.source, cx)) {
-            Some(Ok(bytes)) => {
-                if let Some(limit) = &mut self.limit {
-                    limit.check(&bytes)?;
-                }
-                self.keep(&bytes);
-                Poll::Ready(Some(Ok(bytes)))
-            }
-            last => {
-                self.ended = true;
-                Poll::Ready(last)
-            }
-        }
-    }
-
-    fn keep(&mut self, bytes: &Bytes) {
-        self.bytes += bytes.len();
-        if self.keeping && self.bytes <= REPLAY_LIMIT {
-            self.kept.push_back(bytes.clone());
-        } else {
-            // Everything kept was read by the only reader there is, which stands at the end.
-            self.keeping = false;
-            self.start += self.kept.len() + 1;
-            self.kept.clear();
+            replay.commit(epoch);
         }
     }
 }
@@ -216,7 +174,7 @@ impl RequestBody {
 }
 
 /// The next data of a body; trailers of requests mean nothing in gRPC and are passed over.
-fn poll_data(body: &mut Body, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+pub(super) fn poll_data(body: &mut Body, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
     loop {
         match ready!(http_body::Body::poll_frame(Pin::new(&mut *body), cx)) {
             Some(Ok(frame)) => {
@@ -254,106 +212,5 @@ impl http_body::Body for RequestBody {
     }
 }
 
-impl Reader {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
-        let (position, epoch) = (self.position, self.epoch);
-        let next = ready!(self.replay.locked(|record| {
-            if record.epoch != epoch {
-                return Poll::Ready(Some(Err(Status::cancelled("superseded by another attempt"))));
-            }
-            record.poll(position, cx)
-        }));
-        self.position += 1;
-        Poll::Ready(next)
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use http_body_util::BodyExt;
-    use http_body_util::StreamBody;
-
-    use super::*;
-
-    fn source(sizes: &[usize]) -> Body {
-        let frames: Vec<Result<Frame<Bytes>, Status>> =
-            sizes.iter().map(|size| Ok(Frame::data(Bytes::from(vec![7; *size])))).collect();
-        Body::new(StreamBody::new(futures_util::stream::iter(frames)))
-    }
-
-    fn read(body: &mut RequestBody, count: usize) -> Vec<usize> {
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut sizes = Vec::new();
-        while sizes.len() < count {
-            match Pin::new(&mut *body).frame().poll_unpin_now(&mut cx) {
-                Some(frame) => sizes.push(frame),
-                None => break,
-            }
-        }
-        sizes
-    }
-
-    trait PollNow {
-        fn poll_unpin_now(self, cx: &mut Context<'_>) -> Option<usize>;
-    }
-
-    impl<F: Future<Output = Option<Result<Frame<Bytes>, Status>>>> PollNow for F {
-        fn poll_unpin_now(self, cx: &mut Context<'_>) -> Option<usize> {
-            match std::pin::pin!(self).poll(cx) {
-                Poll::Ready(Some(frame)) => Some(frame.unwrap().into_data().unwrap().len()),
-                _ => None,
-            }
-        }
-    }
-
-    fn stream(sizes: &[usize]) -> Content {
-        let mut beginning = Beginning::new(source(sizes), None);
-        beginning.poll(&mut Context::from_waker(Waker::noop())).unwrap();
-        beginning.into()
-    }
-
-    #[test]
-    fn one_piece_is_unary_and_two_are_a_stream() {
-        assert!(matches!(stream(&[]), Content::Unary(None)));
-        assert!(matches!(stream(&[3]), Content::Unary(Some(bytes)) if bytes.len() == 3));
-        assert!(matches!(stream(&[3, 4]), Content::Stream(_)));
-    }
-
-    #[test]
-    fn a_second_attempt_sends_the_same_again_and_then_the_rest() {
-        let content = stream(&[5, 1, 2, 3]);
-        let mut first = content.attempt().unwrap();
-        assert_eq!(read(&mut first, 3), [5, 1, 2]);
-        let mut second = content.attempt().unwrap();
-        assert_eq!(read(&mut second, 9), [5, 1, 2, 3]);
-    }
-
-    #[test]
-    fn over_the_limit_there_is_no_second_attempt_and_nothing_is_lost() {
-        let content = stream(&[1, 2, REPLAY_LIMIT, 10, 20]);
-        let mut first = content.attempt().unwrap();
-        assert_eq!(read(&mut first, 9), [1, 2, REPLAY_LIMIT, 10, 20]);
-        assert!(content.attempt().is_none());
-    }
-
-    #[test]
-    fn a_committed_stream_keeps_nothing_and_cannot_be_sent_again() {
-        let content = stream(&[5, 1, 2, 3]);
-        let mut first = content.attempt().unwrap();
-        assert_eq!(read(&mut first, 1), [5]);
-        content.commit();
-        assert_eq!(read(&mut first, 9), [1, 2, 3]);
-        assert!(content.attempt().is_none());
-    }
-
-    #[test]
-    fn a_message_over_the_size_limit_fails_the_request() {
-        let message = Bytes::from_static(&[0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-        let body = Body::new(http_body_util::Full::new(message).map_err(|never| match never {}));
-        let mut beginning = Beginning::new(body, Some(8));
-        let status = beginning.poll(&mut Context::from_waker(Waker::noop())).unwrap_err();
-        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
-    }
-}
+mod tests;

@@ -30,14 +30,14 @@ impl ResponseBody {
     pub(super) fn new(
         body: AnyBody,
         mut guard: Guard,
-        headers: &HeaderMap,
+        trailers: Option<(Code, &HeaderMap)>,
         deadline: Option<Pin<Box<Sleep>>>,
         limit: Option<usize>,
     ) -> Self {
         // A response without messages has its status in the headers, and tonic may drop the body unread.
-        if let Some(code) = code(headers) {
+        if let Some((code, trailers)) = trailers {
             guard.ends(code);
-            guard.read_load(headers);
+            guard.read_load(trailers);
         }
         let limit = limit.map(|limit| Box::new(MessageSize::new("response", limit)));
         Self { body, guard: Some(guard), deadline, limit }
@@ -103,7 +103,8 @@ impl Default for ResponseBody {
 }
 
 /// The `grpc-status` in headers or trailers.
-fn code(headers: &HeaderMap) -> Option<Code> {
+#[inline]
+pub(super) fn code(headers: &HeaderMap) -> Option<Code> {
     Some(Code::from_bytes(headers.get(&header::STATUS)?.as_bytes()))
 }
 

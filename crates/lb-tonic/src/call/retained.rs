@@ -35,6 +35,12 @@ impl Retained {
         Self(list)
     }
 
+    /// Whether nothing is kept, or nothing was there to be kept.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The headers as a map again.
     pub(super) fn restore(&self) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(self.0.len());

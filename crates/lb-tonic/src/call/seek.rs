@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use lb_core::{Choice, ConnectivityState, PickArgs, PickHints, Scratch, Unfit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::{CallError, WaitingFor};
 use crate::shared::Handle;
@@ -105,12 +105,23 @@ pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scr
     }
 }
 
-type Found = Result<(Box<Seek>, Guard), CallError>;
+type Found = Result<(Box<Seek>, Guard), (Box<Seek>, CallError)>;
+
+/// A wait before another attempt.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    pub(crate) until: Instant,
+    /// Which attempt it comes before.
+    pub(crate) attempt: u32,
+    /// Why there has to be one.
+    pub(crate) last: Arc<str>,
+}
 
 /// A seek on its way, and the last reason there was for its taking long.
 pub(crate) struct Seeking {
     future: Pin<Box<dyn Future<Output = Found> + Send>>,
     last_failure: LastFailure,
+    backoff: Option<Box<Backoff>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -127,23 +138,37 @@ impl LastFailure {
 }
 
 impl Seeking {
-    pub(crate) fn new(handle: Arc<Handle>, seek: Seek) -> Self {
+    /// Begins to seek, after this wait if any.
+    pub(crate) fn new(handle: Arc<Handle>, seek: Seek, backoff: Option<Backoff>) -> Self {
         let last_failure = LastFailure::default();
-        Self { future: Box::pin(find(handle, Box::new(seek), last_failure.clone())), last_failure }
+        let begin = backoff.as_ref().map(|backoff| backoff.until);
+        let future = Box::pin(find(handle, Box::new(seek), last_failure.clone(), begin));
+        Self { future, last_failure, backoff: backoff.map(Box::new) }
     }
 
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Found> {
         self.future.as_mut().poll(cx)
     }
 
-    pub(crate) fn last_failure(&self) -> Option<Arc<str>> {
-        self.last_failure.get()
+    /// What the call waits for now.
+    pub(crate) fn waiting_for(&self, now: Instant) -> WaitingFor {
+        match &self.backoff {
+            Some(backoff) if now < backoff.until => {
+                WaitingFor::Backoff { attempt: backoff.attempt, last: Arc::clone(&backoff.last) }
+            }
+            _ => WaitingFor::Endpoint(self.last_failure.get()),
+        }
     }
 }
 
-async fn find(handle: Arc<Handle>, mut seek: Box<Seek>, last_failure: LastFailure) -> Found {
-    let guard = find_endpoint(&handle, &mut seek.head, &last_failure).await?;
-    Ok((seek, guard))
+async fn find(handle: Arc<Handle>, mut seek: Box<Seek>, last_failure: LastFailure, begin: Option<Instant>) -> Found {
+    if let Some(begin) = begin {
+        sleep_until(begin).await;
+    }
+    match find_endpoint(&handle, &mut seek.head, &last_failure).await {
+        Ok(guard) => Ok((seek, guard)),
+        Err(error) => Err((seek, error)),
+    }
 }
 
 /// Picks, and picks again with every new generation, until there is an endpoint or none to be expected. Cancel safe.

@@ -114,6 +114,17 @@ fn a_pushback_sets_when_the_next_is_sent_and_the_cadence_goes_on_from_there() {
 }
 
 #[test]
+fn a_pick_that_is_dropped_leaves_those_in_flight() {
+    let mut call = Caller::new(3, 10);
+    call.due();
+    call.now += ms(10);
+    call.due();
+    call.hedges.freeze();
+    assert_eq!((call.hedges.withdrawn(), call.next_in()), (HedgeStep::GoOn, None));
+    assert_eq!(call.failed(UNAVAILABLE, Pushback::None), HedgeStep::Surface);
+}
+
+#[test]
 fn the_throttle_stops_further_hedges_and_never_the_first() {
     let mut call = Caller::new(3, 10);
     (0..9).for_each(|_| {
