@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 
-use crate::cell::{Cell, Seen};
+use crate::armour::Armour;
+use crate::cell::Seen;
 use crate::traffic::{CALLERS, Failure, Record};
 
 /// What a machine that does much else at the same time may add to any time.
@@ -30,6 +31,12 @@ pub(crate) enum MayFail {
     InProgressEachTime,
     /// Those that the server put in the victim's place has answered: exactly those.
     Answered,
+    /// Those that found the victim's breaker open, and nobody else.
+    BehindBreaker,
+    /// As `InProgress`, if their response had begun.
+    Begun,
+    /// As `InProgressEachTime`, if their response had begun.
+    BegunEachTime,
 }
 
 impl Seen {
@@ -53,9 +60,10 @@ impl Seen {
             self.records.iter().filter_map(|record| Some((record, record.failure.as_ref()?))).collect();
         let allowed = match expect.may_fail {
             MayFail::Nobody => 0,
-            MayFail::InProgress => CALLERS.min(self.in_progress().count()),
-            MayFail::InProgressEachTime => CALLERS * usize::try_from(self.losses).unwrap(),
+            MayFail::InProgress | MayFail::Begun => CALLERS.min(self.in_progress().count()),
+            MayFail::InProgressEachTime | MayFail::BegunEachTime => CALLERS * usize::try_from(self.losses).unwrap(),
             MayFail::Answered => usize::try_from(self.answered).unwrap(),
+            MayFail::BehindBreaker => self.records.len(),
         };
         let mut wrong = Vec::new();
         if failed.len() > allowed {
@@ -69,7 +77,10 @@ impl Seen {
                 MayFail::Nobody => true,
                 MayFail::InProgress => self.was_in_progress(record) && self.lost_there(failure),
                 MayFail::InProgressEachTime => self.lost_there(failure),
+                MayFail::Begun => failure.begun && self.was_in_progress(record) && self.lost_there(failure),
+                MayFail::BegunEachTime => failure.begun && self.lost_there(failure),
                 MayFail::Answered => failure.by_server && failure.code == Code::Unavailable,
+                MayFail::BehindBreaker => failure.code == Code::Unavailable && failure.message.contains("circuit breaker"),
             };
             if !as_it_must {
                 let (began, ended) = (self.since(record.began), self.since(record.ended));
@@ -95,7 +106,8 @@ impl Seen {
 
     fn duplicates(&self) -> Option<String> {
         let twice = self.twice();
-        (twice > 0 && !Cell::may_repeat(self.cell)).then(|| format!("{twice} calls were executed twice"))
+        (twice > 0 && !(self.armour == Armour::Guarded && self.cell.kind.may_repeat()))
+            .then(|| format!("{twice} calls were executed twice"))
     }
 
     /// For people: seconds after the fault.

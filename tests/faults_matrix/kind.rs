@@ -30,6 +30,20 @@ pub(crate) enum Kind {
     Bidi,
 }
 
+/// How far a call came that failed.
+pub(crate) enum Broken {
+    /// Not to the headers of a response.
+    Unanswered(Status),
+    /// Beyond them.
+    Begun(Status),
+}
+
+impl From<Status> for Broken {
+    fn from(status: Status) -> Self {
+        Self::Unanswered(status)
+    }
+}
+
 impl Kind {
     pub(crate) const ALL: [Self; 5] = [Self::Unary, Self::UnaryOnce, Self::ServerStream, Self::ClientStream, Self::Bidi];
 
@@ -43,13 +57,23 @@ impl Kind {
         }
     }
 
+    /// Whether it may be executed twice.
+    pub(crate) fn may_repeat(self) -> bool {
+        self != Self::UnaryOnce
+    }
+
+    /// Whether the server answers with headers before it is done.
+    pub(crate) fn answers_early(self) -> bool {
+        matches!(self, Self::ServerStream | Self::Bidi)
+    }
+
     /// Makes one call, and checks that it got all it asked for.
-    pub(crate) async fn call(self, client: &mut EchoClient<LbChannel>, id: u64) -> Result<(), Status> {
+    pub(crate) async fn call(self, client: &mut EchoClient<LbChannel>, id: u64) -> Result<(), Broken> {
         match self {
-            Self::Unary | Self::UnaryOnce => client.unary(named(echo(), id)).await.map(drop),
+            Self::Unary | Self::UnaryOnce => Ok(client.unary(named(echo(), id)).await.map(drop)?),
             Self::ServerStream => {
                 let replies = client.server_stream(named(echo(), id)).await?.into_inner();
-                complete(replies).await
+                complete(replies).await.map_err(Broken::Begun)
             }
             Self::ClientStream => {
                 let messages = tokio_stream::iter((0..MESSAGES).map(|_| echo()));
@@ -63,18 +87,18 @@ impl Kind {
 }
 
 /// Each message is sent when the one before is answered.
-async fn bidi(client: &mut EchoClient<LbChannel>, id: u64) -> Result<(), Status> {
+async fn bidi(client: &mut EchoClient<LbChannel>, id: u64) -> Result<(), Broken> {
     let (messages, sent) = mpsc::unbounded_channel();
     let _ = messages.send(echo());
     let mut replies = client.bidi(named(UnboundedReceiverStream::new(sent), id)).await?.into_inner();
     for number in 1..=MESSAGES {
-        let reply = replies.message().await?.expect("a stream that ends well answers every message");
+        let reply = replies.message().await.map_err(Broken::Begun)?.expect("a stream that ends well answers every message");
         assert_eq!(reply.received, number);
         let _ = messages.send(echo());
     }
     // What was sent last is not waited for.
     drop(messages);
-    while replies.message().await?.is_some() {}
+    while replies.message().await.map_err(Broken::Begun)?.is_some() {}
     Ok(())
 }
 

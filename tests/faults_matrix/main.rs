@@ -7,14 +7,17 @@
 //! **Which cells.** Every fault with every kind of call under `round_robin`, and every fault with every policy for unary calls: what
 //! becomes of a call that is in progress depends on its kind, and who gets the next call depends on the policy; neither asks the other.
 //!
+//! All of it twice: with a channel as it is, and with one that is given what protects calls (`armour.rs`).
+//!
 //! **What is asserted.** Of each cell, by [`judge`]: which calls may fail (none, or those that were at the victim when it happened), that
-//! nothing is executed twice, that the victim is left and taken back in time. Times are for the table: bounds are those of the
+//! nothing is executed twice that may not be, that the victim is left and taken back in time. Times are for the table: bounds are those of the
 //! configuration and ten seconds for a busy machine.
 //!
 //! | file | |
 //! |---|---|
 //! | `fault.rs` | what a fault is, and all of them |
 //! | `site.rs` | the servers, the victim, the channel |
+//! | `armour.rs` | what protects calls, and what that changes |
 //! | `kind.rs` | the kinds of calls |
 //! | `traffic.rs` | the calls, and what became of each |
 //! | `cell.rs` | one cell from beginning to end |
@@ -24,6 +27,7 @@
 //! | `tls.rs`, `dns.rs` | certificates; a name server |
 #![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
 
+mod armour;
 mod cell;
 #[cfg(feature = "dns")]
 mod dns;
@@ -40,15 +44,23 @@ mod tls;
 mod traffic;
 mod watch;
 
-use lb_testkit::netns;
-
-/// A test for each fault, so that the runner names the one that fails.
+/// A test for each fault and armour, so that the runner names the one that fails.
 macro_rules! faults {
-    ($($test:ident: $fault:ident),* $(,)?) => {
+    ($($module:ident: $fault:ident),* $(,)?) => {
         $(
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                cell::run_all(&fault::$fault).await;
+            mod $module {
+                use crate::armour::Armour;
+                use crate::{cell, fault};
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn plain() {
+                    cell::run_all(&fault::$fault, Armour::Plain).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn guarded() {
+                    cell::run_all(&fault::$fault, Armour::Guarded).await;
+                }
             }
         )*
     };
@@ -60,6 +72,8 @@ faults! {
     stopped: STOPPED,
     black_hole_from_the_start: BLACK_HOLE_BEFORE,
     black_hole_in_mid_connection: BLACK_HOLE,
+    cable_pulled_from_the_start: CABLE_PULLED_BEFORE,
+    cable_pulled_in_mid_connection: CABLE_PULLED,
     reset_in_mid_call: RESET,
     goaway_in_mid_burst: GOAWAY,
     slow_accept: SLOW_ACCEPT,
@@ -69,21 +83,6 @@ faults! {
     errors_at_once: ERRORS,
     garbage: GARBAGE,
     flapping: FLAPPING,
-}
-
-/// Behind a proxy the kernel acknowledges what nobody will ever read; behind a pulled cable it cannot.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cable_pulled_in_mid_connection() {
-    if netns::apart() {
-        cell::run_all(&fault::CABLE_PULLED).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cable_pulled_from_the_start() {
-    if netns::apart() {
-        cell::run_all(&fault::CABLE_PULLED_BEFORE).await;
-    }
 }
 
 #[cfg(feature = "tls-ring")]

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::armour::Armour;
 use crate::cell::Seen;
 use crate::fault::Fault;
 
 pub(crate) fn line(fault: &Fault, seen: &Seen) -> Value {
     json!({
-        "armour": "plain",
+        "armour": seen.armour.name(),
         "fault": fault.name,
         "policy": seen.cell.policy,
         "calls": seen.cell.kind.name(),
@@ -24,11 +25,11 @@ pub(crate) fn line(fault: &Fault, seen: &Seen) -> Value {
 }
 
 /// Replaces the lines of this fault's last run.
-pub(crate) fn write(fault: &Fault, lines: impl Iterator<Item = Value>) {
+pub(crate) fn write(fault: &Fault, armour: Armour, lines: impl Iterator<Item = Value>) {
     let directory = directory();
     std::fs::create_dir_all(&directory).unwrap();
     let text: String = lines.map(|line| format!("{line}\n")).collect();
-    let name = fault.name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    let name = format!("{} {}", armour.name(), fault.name).replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
     std::fs::write(directory.join(name).with_extension("jsonl"), text).unwrap();
 }
 

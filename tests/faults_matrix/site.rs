@@ -45,6 +45,17 @@ pub(crate) enum Place {
     Dns,
 }
 
+impl Place {
+    /// Whether the victim is an endpoint, the first one of the target.
+    pub(crate) fn is_endpoint(self) -> bool {
+        #[cfg(feature = "dns")]
+        if self == Self::Dns {
+            return false;
+        }
+        true
+    }
+}
+
 /// The servers of a cell. The victim is `process` or, where there is none, `proxy` with `server` behind it.
 pub(crate) struct Site {
     pub(crate) proxy: Arc<FaultProxy>,

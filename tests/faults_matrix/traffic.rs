@@ -9,7 +9,7 @@ use lb_testkit::pb::echo_client::EchoClient;
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use crate::kind::Kind;
+use crate::kind::{Broken, Kind};
 use crate::support::{call_error, soon, until};
 
 /// Calls in progress at most: each caller makes one after the other.
@@ -35,6 +35,8 @@ pub(crate) struct Failure {
     pub(crate) lost_at: Option<String>,
     /// Whether the server itself said so.
     pub(crate) by_server: bool,
+    /// Whether the response had begun.
+    pub(crate) begun: bool,
     pub(crate) message: String,
 }
 
@@ -96,12 +98,16 @@ impl Shared {
 }
 
 impl Failure {
-    fn new(status: &Status) -> Self {
+    fn new(broken: &Broken) -> Self {
+        let (status, begun): (&Status, _) = match broken {
+            Broken::Unanswered(status) => (status, false),
+            Broken::Begun(status) => (status, true),
+        };
         let error = call_error(status);
         let lost_at = match error {
             Some(CallError::Lost { endpoint, .. }) => Some(endpoint.to_string()),
             _ => None,
         };
-        Self { code: status.code(), lost_at, by_server: error.is_none(), message: status.to_string() }
+        Self { code: status.code(), lost_at, by_server: error.is_none(), begun, message: status.to_string() }
     }
 }
