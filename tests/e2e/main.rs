@@ -13,6 +13,7 @@ mod odd_servers;
 mod options;
 mod outliers;
 mod policy_switch;
+mod recovery;
 mod repeats;
 mod retries;
 mod scripted;

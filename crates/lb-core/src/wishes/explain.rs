@@ -95,6 +95,9 @@ fn describe(row: &Row, score: Option<&Score>, misfit: Option<&Misfit>, refusal: 
     if let (None, Some(refusal)) = (misfit, refusal) {
         reason = format!("{reason}; {}", refusal.reason);
     }
+    if let (None, Some(why)) = (misfit, row.view.limited) {
+        reason = format!("{reason}; {why}, {:.0} % of what its peers get", row.view.share * 100.0);
+    }
     reason
 }
 
