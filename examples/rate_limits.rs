@@ -55,7 +55,8 @@ async fn main() -> Result<(), Failure> {
     println!("blue: served by {}", blue.unary(EchoRequest::default()).await?.get_ref().server);
 
     // Limits change while the channel runs. Buckets keep the tokens they have, so a change is no burst.
-    channel.set_rate_limits(RateLimits { methods: Default::default(), ..limits }.other_methods(RateLimit::per_second(0.1)?))?;
+    let scarce = RateLimit::per_second(0.1)?;
+    channel.set_rate_limits(limits.method("evenkeel.echo.v1.Echo/Unary", scarce))?;
     assert!(client.unary(EchoRequest::default()).await.is_ok());
     let Err(status) = client.unary(EchoRequest::default()).await else { return Err("one call in ten seconds".into()) };
     println!("another limit: {}", status.message());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel::breaker::{BreakerConfig, FailureRate, MethodGroups};
+use evenkeel::limits::{FloodLimit, GradientConfig, KeyLimit, RateLimit, RateLimits};
 use evenkeel::machine::NamedPolicy;
 use evenkeel::{
     ConnectivityState, EndpointStats, LbChannel, LbChannelBuilder, PickArgs, PickHints, PickResult, PickedEndpoint, Plan,
@@ -150,6 +151,24 @@ async fn a_unary_call_allocates_at_most_18_times_and_21_with_a_deadline() {
     assert!(ours.0 <= 18.05 && ours.1 <= 21.05, "{ours:?}");
     assert!(generated.0 <= 22.05 && generated.1 <= 25.05, "{generated:?}");
     assert!(ours.0 < 0.65 * theirs.0 && ours.1 < 0.7 * theirs.1, "{ours:?} {theirs:?}");
+}
+
+/// Every limit there is, none of which anybody meets.
+fn limits() -> RateLimits {
+    let most = RateLimit::per_second(1_000_000).unwrap();
+    let limits = RateLimits::new().flood(FloodLimit::above(10_000_000).unwrap()).channel(most).endpoint(most);
+    limits.method("evenkeel.echo.v1.Echo/Unary", most).key(KeyLimit::by_header("te", most).unwrap())
+}
+
+#[tokio::test]
+async fn limits_allocate_nothing_for_a_call_that_passes() {
+    let server = LightProcess::spawn(4, 1).await.unwrap();
+    let channel = connected(builder(&server).rate_limits(limits()).concurrency_limit(GradientConfig::new())).await;
+    let mean = bare(channel.clone(), None).await;
+    assert!(mean <= 18.05, "{mean}");
+    let stats = channel.limits();
+    assert_eq!((stats.door.admitted, stats.attempts.admitted, stats.shed()), (CALLS + WARM_UP, CALLS + WARM_UP, 0));
+    assert_eq!(stats.door.keys.map(|keys| keys.capacity), Some(65_536), "and keys were asked");
 }
 
 #[tokio::test]

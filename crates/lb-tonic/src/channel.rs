@@ -247,11 +247,11 @@ impl LbChannel {
     pub async fn pick(&self, options: PickOptions) -> Result<PickHandle, CallError> {
         let mut request = Request::new(());
         request.extensions_mut().insert(options);
-        self.handle.shared().limits.flood()?;
+        let arrival = self.handle.shared().limits.flood()?;
         let (mut head, ()) = Head::new(request);
         // No method is called.
         head.configured = Configured::none();
-        self.handle.shared().limits.admit(&head)?;
+        self.handle.shared().limits.admit(arrival, &head)?;
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut head);
         }
@@ -317,11 +317,12 @@ impl Service<Request<Body>> for LbChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Call {
-        if let Err(shed) = self.handle.shared().limits.flood() {
-            return Call::refused(Arc::clone(&self.handle), shed);
-        }
+        let arrival = match self.handle.shared().limits.flood() {
+            Ok(arrival) => arrival,
+            Err(shed) => return Call::refused(Arc::clone(&self.handle), shed),
+        };
         let (mut head, body) = Head::new(request);
-        if let Err(shed) = self.handle.shared().limits.admit(&head) {
+        if let Err(shed) = self.handle.shared().limits.admit(arrival, &head) {
             return Call::refused(Arc::clone(&self.handle), shed);
         }
         if let Some(sessions) = self.handle.sessions() {

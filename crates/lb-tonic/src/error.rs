@@ -58,7 +58,7 @@ pub enum CallError {
     },
     /// The call is beyond a limit: of its rate, or of all endpoints that could take it. RESOURCE_EXHAUSTED, with the hint
     /// `grpc-retry-pushback-ms` in the status' metadata; never retried by the channel.
-    #[error("shed by {limit}; again in {retry_after:?}")]
+    #[error("shed by {limit}; again in {:?}", limits::whole_millis(*retry_after))]
     Shed {
         /// Which limit, what it is set to, and for whom.
         limit: ShedBy,

@@ -19,12 +19,16 @@ pub(super) const A_CALL: Duration = Duration::from_millis(20);
 /// client.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-/// Says in the status when to come again, in whole milliseconds, rounded up.
-pub(crate) fn hint(status: &mut Status, retry_after: Duration) {
+/// Rounded up to what anybody wants to read, and to what the hint can say: at least 1 ms, and at most what is left of an `i32`.
+pub(crate) fn whole_millis(retry_after: Duration) -> Duration {
     let millis = u64::try_from(retry_after.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-    // More cannot be read by those it is for.
-    let millis = millis.clamp(1, i32::MAX.unsigned_abs().into());
-    status.metadata_mut().insert(PUSHBACK, MetadataValue::from(millis));
+    Duration::from_millis(millis.clamp(1, i32::MAX.unsigned_abs().into()))
+}
+
+/// Says in the status when to come again, in whole milliseconds.
+pub(crate) fn hint(status: &mut Status, retry_after: Duration) {
+    let millis = whole_millis(retry_after).as_millis();
+    status.metadata_mut().insert(PUSHBACK, MetadataValue::from(u64::try_from(millis).unwrap_or(u64::MAX)));
 }
 
 impl LbChannelBuilder {

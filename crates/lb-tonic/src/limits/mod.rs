@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::call::Head;
 use crate::error::CallError;
 
-pub(crate) use api::hint;
+pub(crate) use api::{hint, whole_millis};
 use endpoints::Keeper;
 
 /// What a builder collects.
@@ -26,6 +26,10 @@ pub(crate) struct LimitsConfig {
     pub(crate) rates: RateLimits,
     pub(crate) concurrency: Option<GradientConfig>,
 }
+
+/// When a call came to the door; `None` if there is nothing at it, and the time was not asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrival(Option<std::time::Instant>);
 
 /// The limits of one channel. Without any, a call pays for one load of a flag.
 #[derive(Debug)]
@@ -63,22 +67,21 @@ impl ChannelLimits {
 
     /// Whether the call is one of a flood: asked before the call is looked at.
     #[inline]
-    pub(crate) fn flood(&self) -> Result<(), CallError> {
+    pub(crate) fn flood(&self) -> Result<Arrival, CallError> {
         if !self.on.load(Ordering::Relaxed) {
-            return Ok(());
+            return Ok(Arrival(None));
         }
-        self.door.load().flood(Instant::now().into_std()).map_err(CallError::from)
+        let now = Instant::now().into_std();
+        self.door.load().flood(now)?;
+        Ok(Arrival(Some(now)))
     }
 
     /// Whether the call is within all rates it is under.
     #[inline]
-    pub(crate) fn admit(&self, head: &Head) -> Result<(), CallError> {
-        if !self.on.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let now = Instant::now().into_std();
+    pub(crate) fn admit(&self, arrival: Arrival, head: &Head) -> Result<(), CallError> {
+        let Some(now) = arrival.0 else { return Ok(()) };
         let caller = Caller { now, method: head.uri.path(), headers: &head.headers, hints: head.hints.as_deref() };
-        self.door.load().admit(&caller, &self.hasher).map_err(CallError::from)
+        Ok(self.door.load().admit(&caller, &self.hasher)?)
     }
 
     /// What becomes of a call that no endpoint takes now and that does not wait.
