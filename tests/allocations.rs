@@ -155,9 +155,9 @@ async fn a_unary_call_allocates_at_most_18_times_and_21_with_a_deadline() {
 
 /// Every limit there is, none of which anybody meets.
 fn limits() -> RateLimits {
-    let most = RateLimit::per_second(1_000_000).unwrap();
-    let limits = RateLimits::new().flood(FloodLimit::above(10_000_000).unwrap()).channel(most).endpoint(most);
-    limits.method("evenkeel.echo.v1.Echo/Unary", most).key(KeyLimit::by_header("te", most).unwrap())
+    let most = RateLimit::per_second(1_000_000).expect("a rate");
+    let limits = RateLimits::new().flood(FloodLimit::above(10_000_000).expect("a threshold")).channel(most).endpoint(most);
+    limits.method("evenkeel.echo.v1.Echo/Unary", most).key(KeyLimit::by_header("te", most).expect("a header"))
 }
 
 #[tokio::test]
