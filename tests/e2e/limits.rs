@@ -6,6 +6,7 @@ use evenkeel::limits::{EndpointLimitCounts, FloodLimit, GradientConfig, KeyLimit
 use evenkeel::{CallError, LbChannel, LbChannelBuilder, PickOptions};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
+use serde_json::json;
 use tonic::{Code, Request, Status};
 
 use crate::support::{Load, call, call_error, in_flight, ready, request, servers, soon, target_of, until};
@@ -161,6 +162,25 @@ async fn the_limit_grows_with_what_an_endpoint_bears_and_follows_its_bounds() {
     let tally = load.stop().await;
     assert!(tally.failures.iter().all(|status| matches!(shed(status), ShedBy::Endpoints { rate_limited: 0, at_limit: 1 })));
     assert_eq!(in_flight(&channel), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_shed_is_not_sent_again_whatever_the_policy_of_retries() {
+    let servers = servers(2).await;
+    let policy = json!({
+        "maxAttempts": 5, "initialBackoff": "0.01s", "maxBackoff": "0.01s", "backoffMultiplier": 1,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    });
+    let config = json!({"methodConfig": [{"name": [{}], "retryPolicy": policy}]});
+    let limits = RateLimits::new().channel(burst(5)).endpoint(burst(1));
+    let builder = LbChannel::builder(target_of(&servers)).service_config(config).rate_limits(limits);
+    let channel = channel(builder, 2).await;
+    for expected in ["endpoints", "channel"] {
+        let (passed, last) = calls(&channel, 5).await;
+        assert_eq!((passed, last.map(|shed| shed.name())), (if expected == "endpoints" { 2 } else { 0 }, Some(expected)));
+    }
+    let stats = channel.limits();
+    assert_eq!((stats.shed_by_endpoints, stats.door.shed_by_channel, stats.attempts.admitted), (3, 5, 2), "each call once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

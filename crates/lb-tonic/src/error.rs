@@ -240,9 +240,10 @@ impl CallError {
 }
 
 impl CallError {
-    /// Whether a pick that failed like this may succeed a moment later: a policy decides then whether it is tried again.
+    /// Whether a pick that failed like this may succeed a moment later: a policy decides then whether it is tried again. To try again
+    /// what was shed would be to work against the limit.
     pub(crate) fn is_of_the_moment(&self) -> bool {
-        !matches!(self, Self::Dropped { .. } | Self::Closed | Self::UnknownPolicy { .. })
+        !matches!(self, Self::Shed { .. } | Self::Dropped { .. } | Self::Closed | Self::UnknownPolicy { .. })
     }
 }
 
