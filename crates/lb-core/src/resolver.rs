@@ -97,8 +97,11 @@ impl From<serde_json::Value> for ServiceConfigUpdate {
 }
 
 impl From<&str> for ServiceConfigUpdate {
-    /// From the text of a config. What is not JSON is broken, not absent.
+    /// From the text of a config. What is not JSON is broken; only nothing at all is absent.
     fn from(text: &str) -> Self {
+        if text.trim().is_empty() {
+            return Self::Absent;
+        }
         match serde_json::from_str(text) {
             Ok(config) => Self::Json(config),
             Err(error) => Self::Broken(format!("the service config is not JSON: {error}").into()),

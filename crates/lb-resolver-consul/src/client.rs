@@ -44,13 +44,16 @@ pub(crate) struct Ask {
     pub(crate) body: Bytes,
     /// How long the agent may hold the answer back on purpose.
     pub(crate) wait: Duration,
+    /// Whether status 404 is an answer too: there is no such thing, and its headers say until when.
+    pub(crate) may_be_missing: bool,
 }
 
-/// An answer with status 200.
+/// An answer with status 200, or 404 where that is one.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) missing: bool,
 }
 
 /// A client of one agent.
@@ -67,11 +70,11 @@ struct Connection {
 
 impl Ask {
     pub(crate) fn get(path: String) -> Self {
-        Self { method: Method::GET, path, body: Bytes::new(), wait: Duration::ZERO }
+        Self { method: Method::GET, path, body: Bytes::new(), wait: Duration::ZERO, may_be_missing: false }
     }
 
     pub(crate) fn send(method: Method, path: String, body: impl Into<Bytes>) -> Self {
-        Self { method, path, body: body.into(), wait: Duration::ZERO }
+        Self { method, path, body: body.into(), wait: Duration::ZERO, may_be_missing: false }
     }
 }
 
@@ -110,7 +113,13 @@ impl Client {
         };
         let limit = self.setup.config().max_response;
         let patience = self.setup.config().timeout;
-        let answer = connection.exchange(request, patience, ask.wait, limit).await?;
+        let (status, headers, body) = connection.exchange(request, patience, ask.wait, limit).await?;
+        let missing = ask.may_be_missing && status == StatusCode::NOT_FOUND;
+        if missing {
+            self.connection = Some(connection);
+            return Ok(Answer { headers, body: Bytes::new(), missing });
+        }
+        let answer = answered(status, headers, body)?;
         self.connection = Some(connection);
         Ok(answer)
     }
@@ -147,7 +156,7 @@ impl Connection {
         patience: Duration,
         wait: Duration,
         limit: usize,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
         let Self { sender, driver } = self;
         // Consul holds a blocking query up to a sixteenth longer than asked, by chance.
         let held = patience + wait + wait / 16;
@@ -160,7 +169,7 @@ impl Connection {
             let (head, body) = head.map_err(|error| broken(&error))?.into_parts();
             let body = timeout(patience, read(body, head.status, limit)).await;
             let body = body.map_err(|_| Failure::Timeout("finish its answer", patience))??;
-            answered(head.status, head.headers, body)
+            Ok((head.status, head.headers, body))
         };
         driven(work, driver).await
     }
@@ -199,7 +208,7 @@ async fn read(mut body: Incoming, status: StatusCode, limit: usize) -> Result<By
 
 fn answered(status: StatusCode, headers: HeaderMap, body: Bytes) -> Result<Answer, Failure> {
     if status == StatusCode::OK {
-        return Ok(Answer { headers, body });
+        return Ok(Answer { headers, body, missing: false });
     }
     if status.is_redirection() {
         let location = headers.get(header::LOCATION).map_or_else(String::new, |to| text(to.as_bytes()));

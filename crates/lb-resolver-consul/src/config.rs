@@ -33,6 +33,7 @@ pub struct ConsulConfig {
     pub(crate) namespace: Option<String>,
     pub(crate) poll_interval: Duration,
     pub(crate) seed: Option<u64>,
+    pub(crate) service_config_key: Option<String>,
     pub(crate) timeout: Duration,
     pub(crate) tls: TlsOptions,
     pub(crate) token: Option<Token>,
@@ -75,6 +76,7 @@ impl Default for ConsulConfig {
             // A prepared query cannot be waited on.
             poll_interval: Duration::from_secs(10),
             seed: None,
+            service_config_key: None,
             timeout: Duration::from_secs(10),
             tls: TlsOptions::default(),
             token: None,
@@ -194,6 +196,15 @@ impl ConsulConfig {
     pub fn with_min_interval(self, interval: Duration) -> Result<Self, ConfigError> {
         let min_interval = within("min_interval", interval, SHORTEST, LONGEST)?;
         Ok(Self { min_interval, ..self })
+    }
+
+    /// Reads the service config from this key of the KV store and watches it, for targets that do not name another with
+    /// `service_config=KEY` (or none, with nothing behind the `=`); default none. Its value is the config's JSON. No such key, or one without a
+    /// value, is no config; one that cannot be read at first is a broken one, and later the last one stands. The key is looked for in the target's datacenter, namespace
+    /// and partition, and the token must be allowed to read it.
+    #[must_use]
+    pub fn with_service_config_key(self, key: impl Into<String>) -> Self {
+        Self { service_config_key: Some(key.into()), ..self }
     }
 
     /// Sets the namespace of services whose target names none (Consul Enterprise); default the agent's.

@@ -21,6 +21,7 @@
 //! | `?passing` | only entries all of whose checks pass; else the others are there, with their health |
 //! | `?dc=…`, `?ns=…`, `?partition=…`, `?peer=…`, `?near=_agent` | as Consul has them |
 //! | `?stale` | any server may answer, also without a leader; a note says so where it did |
+//! | `?service_config=KEY` | the service config is the value of this key; default [`ConsulConfig::with_service_config_key`] |
 //! | `?wait=30s` | how long a query waits; default 60 s |
 //! | `?query=NAME`, or `consul:///NAME?query` | a prepared query, executed every 10 s, as Consul cannot wait on those |
 //!
@@ -74,6 +75,7 @@ mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod keeper;
+mod key;
 mod model;
 mod permission;
 mod question;

@@ -21,7 +21,10 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'
 /// Keys whose value goes to Consul as it is.
 const PASSED: [&str; 7] = ["dc", "filter", "near", "ns", "partition", "peer", "tag"];
 
-const ALLOWED: &str = "dc, filter, near, ns, partition, passing, peer, query, scheme, stale, tag, wait";
+const ALLOWED: &str = "dc, filter, near, ns, partition, passing, peer, query, scheme, service_config, stale, tag, wait";
+
+/// Which of them say where a key is.
+const PLACES: [&str; 3] = ["dc", "ns", "partition"];
 
 /// A parsed target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +37,12 @@ pub(crate) struct Question {
     pub(crate) stale: bool,
     /// How long a blocking query waits.
     pub(crate) wait: Duration,
+    /// The key that holds the service config, if one does.
+    config_key: Option<String>,
     /// `&key=value…`, encoded.
     parameters: String,
+    /// Those of them that say where a key is.
+    places: String,
 }
 
 /// What is asked for.
@@ -56,7 +63,9 @@ impl Question {
             reading: Reading { passing: false, prefix: config.meta_prefix.clone() },
             stale: false,
             wait: config.wait,
+            config_key: config.service_config_key.clone(),
             parameters: String::new(),
+            places: String::new(),
         };
         let mut scheme = None;
         for (key, value) in target.query() {
@@ -65,6 +74,7 @@ impl Question {
                 "passing" | "healthy" => question.reading.passing = flag()?,
                 "stale" => question.stale = flag()?,
                 "query" => {}
+                "service_config" => question.config_key = Some(value.clone()),
                 "scheme" => scheme = Some(value.as_str()),
                 "wait" => question.wait = wait(value).ok_or_else(|| bad(format!("wait is {value:?}, allowed is 1s to 10m")))?,
                 "token" => {
@@ -87,6 +97,9 @@ impl Question {
         if !value.is_empty() {
             // Writing to a string cannot fail.
             let _ = write!(self.parameters, "&{key}={}", encoded(value));
+            if PLACES.contains(&key) {
+                let _ = write!(self.places, "&{key}={}", encoded(value));
+            }
         }
     }
 
@@ -127,6 +140,21 @@ impl Question {
             let _ = write!(path, "{and}index={index}&wait={}ms", self.wait.as_millis());
         }
         path.strip_suffix('?').map(str::to_owned).unwrap_or(path)
+    }
+
+    /// The key that holds the service config; `None` if none does.
+    pub(crate) fn config_key(&self) -> Option<&str> {
+        self.config_key.as_deref().map(|key| key.trim_start_matches('/')).filter(|key| !key.is_empty())
+    }
+
+    /// Path and query of a request for a key's value; with an index it blocks until there is a later one.
+    pub(crate) fn key_path(&self, key: &str, index: Option<u64>) -> String {
+        let key: Vec<String> = key.split('/').map(encoded).collect();
+        let mut path = format!("/v1/kv/{}?raw=true{}", key.join("/"), self.places);
+        if let Some(index) = index {
+            let _ = write!(path, "&index={index}&wait={}ms", self.wait.as_millis());
+        }
+        path
     }
 
     /// For people.
@@ -202,6 +230,18 @@ mod tests {
         assert_eq!(parse("consul:///orders?query").unwrap().subject, Subject::Prepared("orders".into()));
         assert_eq!(parse("consul:///orders?query=q1&ns=").unwrap().path(None, false), "/v1/query/q1/execute");
         assert_eq!(parse("consul:///o?ns=").unwrap().path(Some(1), false), "/v1/health/service/o?index=1&wait=60000ms");
+    }
+
+    #[test]
+    fn the_key_of_the_service_config_is_of_the_same_place() {
+        let question = parse("consul:///orders?service_config=/config/my%20orders&tag=a&dc=east&wait=5s").unwrap();
+        let key = question.config_key().unwrap();
+        assert_eq!(key, "config/my orders");
+        assert_eq!(question.key_path(key, None), "/v1/kv/config/my%20orders?raw=true&dc=east&ns=team");
+        assert_eq!(question.key_path("k", Some(7)), "/v1/kv/k?raw=true&dc=east&ns=team&index=7&wait=5000ms");
+        for none in ["consul:///orders", "consul:///orders?service_config=", "consul:///orders?service_config=/"] {
+            assert_eq!(parse(none).unwrap().config_key(), None, "{none}");
+        }
     }
 
     #[test]

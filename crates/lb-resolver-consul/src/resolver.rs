@@ -3,6 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream;
 use lb_core::ConfigError;
+use lb_core::ConfiguredStream;
 use lb_core::ResolveError;
 use lb_core::ResolveErrorKind;
 use lb_core::ResolveNow;
@@ -11,6 +12,7 @@ use lb_core::ResolverStream;
 use lb_core::Target;
 
 use crate::config::ConsulConfig;
+use crate::key::KeyWatch;
 use crate::question::Question;
 use crate::question::Subject;
 use crate::setup::Setup;
@@ -59,7 +61,14 @@ impl Resolver for ConsulResolver {
 
     fn resolve(&self, target: &Target, again: ResolveNow) -> ResolverStream {
         match self.question(target) {
-            Ok((question, setup)) => Watch::new(setup, question, again).run(target),
+            Ok((question, setup)) => {
+                let key = KeyWatch::new(setup, &question);
+                let endpoints = Watch::new(setup, question, again).run(target);
+                match key {
+                    Some(key) => ConfiguredStream::new(endpoints, key.run()).boxed(),
+                    None => endpoints,
+                }
+            }
             Err(error) => stream::once(async move { Err(error) }).boxed(),
         }
     }

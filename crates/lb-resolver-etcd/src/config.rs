@@ -39,6 +39,7 @@ pub struct EtcdConfig {
     pub(crate) max_bytes: usize,
     pub(crate) max_message_bytes: usize,
     pub(crate) seed: Option<u64>,
+    pub(crate) service_config_key: Option<String>,
 }
 
 impl Default for EtcdConfig {
@@ -63,6 +64,7 @@ impl Default for EtcdConfig {
             // A value may have 1.5 MB, and a part of a watch's answer 2 MB.
             max_message_bytes: 16 << 20,
             seed: None,
+            service_config_key: None,
         }
     }
 }
@@ -108,6 +110,14 @@ impl EtcdConfig {
                 Err(ConfigError::new("etcd.endpoints", config.endpoints.join(","), "up to 64 of host:port, http(s)://host:port"))
             }
         }
+    }
+
+    /// Reads the service config from this key and watches it, for targets that do not name another with `service_config=KEY` (or none,
+    /// with nothing behind the `=`); default none. Its value is the config's JSON. No such key, or one without a value, is no
+    /// config; one that cannot be read at first is a broken one, and later the last one stands.
+    #[must_use]
+    pub fn with_service_config_key(self, key: impl Into<String>) -> Self {
+        Self { service_config_key: Some(key.into()), ..self }
     }
 
     /// Sets the user to be. Passwords travel as they are: use TLS wherever the network is not trusted. A client certificate whose common

@@ -57,6 +57,7 @@ mod entropy;
 mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod key;
 mod member;
 mod pace;
 mod registration;

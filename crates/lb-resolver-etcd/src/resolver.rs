@@ -3,6 +3,7 @@
 use futures_util::StreamExt;
 use futures_util::stream;
 use lb_core::Address;
+use lb_core::ConfiguredStream;
 use lb_core::ResolveError;
 use lb_core::ResolveErrorKind;
 use lb_core::ResolveNow;
@@ -13,6 +14,7 @@ use lb_core::Target;
 use crate::cluster::Cluster;
 use crate::config::EtcdConfig;
 use crate::entropy;
+use crate::key::KeyStream;
 use crate::stream::EtcdStream;
 use crate::target::Question;
 use lb_core::Entropy;
@@ -64,7 +66,19 @@ impl Resolver for EtcdResolver {
     fn resolve(&self, target: &Target, again: ResolveNow) -> ResolverStream {
         let mut entropy = entropy::seeded(self.config.seed);
         match self.prepare(target, &mut entropy) {
-            Ok((question, cluster)) => EtcdStream::new(&self.config, cluster, question.range, entropy, again).run(),
+            Ok((question, cluster)) => {
+                // What could be prepared once can be prepared twice; only chance differs.
+                let key = question.config_key.as_deref().and_then(|key| {
+                    let mut entropy = Entropy::from_seed(entropy.draw());
+                    let (_, cluster) = self.prepare(target, &mut entropy).ok()?;
+                    Some(KeyStream::new(&self.config, cluster, key, entropy))
+                });
+                let endpoints = EtcdStream::new(&self.config, cluster, question.range, entropy, again).run();
+                match key {
+                    Some(key) => Box::pin(ConfiguredStream::new(endpoints, key.run())),
+                    None => endpoints,
+                }
+            }
             Err(error) => Box::pin(stream::iter([Err(error)]).chain(stream::pending())),
         }
     }

@@ -7,11 +7,16 @@ use lb_core::Target;
 use crate::config::EtcdConfig;
 use crate::member::Member;
 
+/// The option that names the key of the service config.
+const CONFIG: &str = "service_config";
+
 /// A target, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) members: Vec<Member>,
     pub(crate) range: Range,
+    /// The key that holds the service config, if one does.
+    pub(crate) config_key: Option<String>,
 }
 
 /// Every key that begins with a prefix.
@@ -32,17 +37,26 @@ impl Range {
         end.push(b'/' + 1);
         Self { start, end }
     }
+
+    /// One key and nothing else.
+    pub(crate) fn only(key: &str) -> Self {
+        let mut end = key.as_bytes().to_vec();
+        // The least key behind it.
+        end.push(0);
+        Self { start: key.to_owned(), end }
+    }
 }
 
 impl Question {
     pub(crate) fn parse(target: &Target, config: &EtcdConfig) -> Result<Self, ResolveError> {
         let invalid =
             |reason: String| ResolveError::new(ResolveErrorKind::InvalidTarget, format!("target {:?}: {reason}", target.as_str()));
-        if let Some((key, _)) = target.query().first() {
+        if let Some((key, _)) = target.query().iter().find(|(key, _)| key != CONFIG) {
             return Err(invalid(format!(
-                "the option {key:?} is not known; etcd: targets have none, set the resolver's configuration"
+                "the option {key:?} is not known; etcd: targets have only {CONFIG:?}, set the resolver's configuration"
             )));
         }
+        let config_key = target.query_value(CONFIG).map(str::to_owned).or_else(|| config.service_config_key.clone());
         if target.path().trim_end_matches('/').is_empty() {
             return Err(invalid("there is no name; write etcd:///name for the keys below name/".to_owned()));
         }
@@ -50,7 +64,7 @@ impl Question {
             "" => config.members().map_err(|reason| invalid(format!("the configured endpoints: {reason}")))?,
             list => Member::parse_list(list).map_err(|reason| invalid(format!("the authority: {reason}")))?,
         };
-        Ok(Self { members, range: Range::below(target.path()) })
+        Ok(Self { members, range: Range::below(target.path()), config_key: config_key.filter(|key| !key.is_empty()) })
     }
 }
 
@@ -74,6 +88,20 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap().range, Range { start: start.to_owned(), end: end.into() }, "{text}");
         }
+    }
+
+    #[test]
+    fn the_key_of_the_service_config_is_the_targets_or_the_configured_one() {
+        let of = |text: &str, config: &EtcdConfig| {
+            let target = Target::parse(text, &|scheme| scheme == "etcd").unwrap();
+            Question::parse(&target, config).unwrap().config_key
+        };
+        let (plain, configured) = (EtcdConfig::new(), EtcdConfig::new().with_service_config_key("config/all"));
+        assert_eq!(of("etcd:///greeter", &plain), None);
+        assert_eq!(of("etcd:///greeter", &configured).as_deref(), Some("config/all"));
+        assert_eq!(of("etcd:///greeter?service_config=config/greeter", &configured).as_deref(), Some("config/greeter"));
+        assert_eq!(of("etcd:///greeter?service_config=", &configured), None);
+        assert_eq!(Range::only("a").end, b"a\0");
     }
 
     #[test]

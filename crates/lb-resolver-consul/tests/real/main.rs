@@ -6,4 +6,5 @@ mod attributes;
 mod change;
 mod loss;
 mod registration;
+mod service_config;
 mod support;

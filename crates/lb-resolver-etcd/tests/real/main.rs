@@ -5,5 +5,6 @@ mod auth;
 mod changes;
 mod outages;
 mod registration;
+mod service_config;
 mod tls;
 mod watched;
