@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use evenkeel::breaker::{BreakerConfig, FailureRate, MethodGroups};
 use evenkeel::limits::{FloodLimit, GradientConfig, KeyLimit, RateLimit, RateLimits};
 use evenkeel::machine::NamedPolicy;
+use evenkeel::recovery::RampConfig;
 use evenkeel::{
     ConnectivityState, EndpointStats, LbChannel, LbChannelBuilder, PickArgs, PickHints, PickResult, PickedEndpoint, Plan,
     PolicyRegistry, Scratch, Slot, SubchannelView,
@@ -197,4 +198,21 @@ async fn a_methods_config_costs_no_allocation() {
     let with = bare(connected(builder(&server).service_config(json!({"methodConfig": [method]}))).await, timeout).await;
     println!("allocations per unary call with a deadline: {plain:.2}, by a method's config too {with:.2}");
     assert!(with <= plain + 0.05, "{with} after {plain}");
+}
+
+#[tokio::test]
+async fn shares_cost_no_allocation_neither_idle_nor_kept() {
+    let server = LightProcess::spawn(4, 1).await.unwrap();
+    let channel = connected(builder(&server).recovery(RampConfig::steps())).await;
+    let idle = bare(channel.clone(), None).await;
+    let endpoint = channel.endpoints()[0].key.clone();
+    channel.degrade(endpoint, 0.3);
+    let until = Instant::now() + Duration::from_secs(10);
+    while channel.endpoints()[0].share > 0.3 && Instant::now() < until {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(channel.endpoints()[0].limited, Some("degraded by hand"));
+    let kept = bare(channel, None).await;
+    println!("allocations per unary call: {idle:.2} with a ramp configured, {kept:.2} while a share is kept");
+    assert!(idle <= 18.05 && kept <= 18.1, "{idle} {kept}");
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use evenkeel::health::{GrpcHealthCheck, HealthConfig, PollConfig};
 use evenkeel::recovery::RampConfig;
 use evenkeel::{ConnectivityState, LbChannel, LbChannelBuilder, LbEvent};
-use lb_testkit::EchoServer;
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
+use lb_testkit::{EchoServer, ServingStatus};
 
 use crate::support::{Load, call, info, quick_backoff, ready, servers, target_of, until, until_state};
 
@@ -138,4 +139,26 @@ async fn a_disabled_endpoint_finishes_its_calls_and_loses_its_connection_until_i
         call(&channel).await.unwrap();
     }
     assert!(servers[0].calls() > before && servers[0].accepted() == 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_health_check_that_begins_to_fail_halves_the_share() {
+    let servers = servers(3).await;
+    // So many failures in a row that it stays between the two.
+    let poll = PollConfig::every_5s().with_interval(Duration::from_millis(10)).unwrap().with_unhealthy_threshold(1000).unwrap();
+    let check = GrpcHealthCheck::new(HealthConfig::poll("").with_poll(poll));
+    let channel = channel(&servers, |builder| builder.health(check));
+    ready(&channel, 3).await;
+    let first = servers[0].addr();
+    servers[0].health().set("", ServingStatus::NotServing);
+    until("it is degraded", || info(&channel, first).limited == Some("degraded by its health check")).await;
+    let now = info(&channel, first);
+    assert_eq!((now.state, now.share), (ConnectivityState::Ready, 0.5));
+    let load = Load::start(&channel, 4, &EchoRequest::default());
+    load.goes_on(50).await;
+    let got = ratio(&load, &servers).await;
+    assert!((got - 0.5).abs() <= 0.07, "{got}");
+    servers[0].health().set("", ServingStatus::Serving);
+    until("it is not", || info(&channel, first).share == 1.0).await;
+    load.stop().await.all_succeeded();
 }

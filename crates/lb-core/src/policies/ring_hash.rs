@@ -88,7 +88,7 @@ impl RingHash {
 
     /// From its configuration: `minRingSize` (default 1024) and `maxRingSize` (4096), each at most 8 388 608, where 0 is the
     /// default and more than the cap is the cap; `pointsPerWeight`, 1 to 4096, in place of the two (default none; not gRPC's: see the
-    /// [module](self)); `requestHashHeader`, a header's name (default none); `hashBalanceFactor`, percent
+    /// module); `requestHashHeader`, a header's name (default none); `hashBalanceFactor`, percent
     /// from 100 (default none).
     pub fn from_config(config: &Value) -> Result<Self, ConfigError> {
         let (min, max) = (size(config, "minRingSize", DEFAULT_MIN)?, size(config, "maxRingSize", DEFAULT_MAX)?);

@@ -9,7 +9,7 @@ use crate::event::LbEvent;
 use crate::health::ServingStatus;
 use crate::hints::DEFAULT_LOAD_THRESHOLD;
 use crate::load::LoadReport;
-use crate::machine::{AttemptId, Command, Effect, Event, MAX_ENDPOINTS};
+use crate::machine::{AttemptId, Effect, Event, MAX_ENDPOINTS};
 use crate::policy::ConfigError;
 use crate::resolver::ResolverUpdate;
 use crate::slot::Slot;
@@ -62,7 +62,7 @@ impl Hands {
         self.by_key.get(key).map_or(0, |hand| hand.epoch)
     }
 
-    fn key(&self, name: &str) -> Result<EndpointKey, SelectorError> {
+    pub(super) fn key(&self, name: &str) -> Result<EndpointKey, SelectorError> {
         let key = EndpointKey::from(name);
         let known = if self.by_key.contains_key(&key) { Some(key) } else { self.by_id.get(name).cloned() };
         known.ok_or_else(|| SelectorError::UnknownEndpoint(name.to_owned()))
@@ -225,29 +225,6 @@ impl Selector {
         Ok(())
     }
 
-    /// Selects an endpoint no more until it is taken back; what it has it finishes.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn drain(&mut self, now: Instant, name: &str) -> Result<(), SelectorError> {
-        self.set_drained(now, name, true)
-    }
-
-    /// Takes a drained endpoint back.
-    ///
-    /// # Errors
-    /// There is none of that name.
-    pub fn undrain(&mut self, now: Instant, name: &str) -> Result<(), SelectorError> {
-        self.set_drained(now, name, false)
-    }
-
-    fn set_drained(&mut self, now: Instant, name: &str, drained: bool) -> Result<(), SelectorError> {
-        let key = self.hands.key(name)?;
-        self.machine.command(Command::Drain(key, drained));
-        self.settle(now);
-        Ok(())
-    }
-
     fn stats_of(&self, key: &EndpointKey, change: impl FnOnce(&crate::stats::EndpointStats)) {
         if let Some(row) = self.snapshot.find(key).next() {
             change(&row.view.stats);
@@ -263,6 +240,7 @@ impl Selector {
             attributes: endpoint.attributes.clone(),
             state: row.view.state,
             excluded: row.excluded,
+            share: row.view.share,
             load: hand.load.clone().map(|load| load.read(now)),
             connections_set: hand.connections.clone().map(|connections| connections.read(now)),
             health: hand.health.clone().map(|health| health.read(now)),

@@ -35,6 +35,7 @@
 mod data;
 mod error;
 mod hands;
+mod levers;
 mod operation;
 mod record;
 #[cfg(test)]

@@ -72,6 +72,20 @@ pub enum Operation {
         /// Whether to drain it or to take it back.
         drained: bool,
     },
+    /// [`Selector::disable`] and [`Selector::enable`].
+    Disable {
+        /// Its key or id.
+        name: String,
+        /// Whether to disable it or to enable it.
+        disabled: bool,
+    },
+    /// [`Selector::degrade`].
+    Degrade {
+        /// Its key or id.
+        name: String,
+        /// Above 0; 1 is the full share again.
+        share: f64,
+    },
     /// [`Selector::select`].
     Select {
         /// The wishes.
@@ -146,6 +160,9 @@ impl Selector {
             Operation::SetHealth { name, health } => self.set_health(now, &name, health)?,
             Operation::Drain { name, drained: true } => self.drain(now, &name)?,
             Operation::Drain { name, drained: false } => self.undrain(now, &name)?,
+            Operation::Disable { name, disabled: true } => self.disable(now, &name)?,
+            Operation::Disable { name, disabled: false } => self.enable(now, &name)?,
+            Operation::Degrade { name, share } => self.degrade(now, &name, share)?,
             Operation::Select { options } => return self.select(now, &options).map(Box::new).map(Reply::Selection),
             Operation::Report { ticket, outcome, duration } => self.report(now, ticket, outcome, duration)?,
             Operation::Explain { options } => return self.explain(now, &options).map(Reply::Explained),

@@ -93,6 +93,8 @@ pub struct EndpointRecord {
     pub state: ConnectivityState,
     /// Why it gets none although it may be READY, such as `drained`.
     pub excluded: Option<&'static str>,
+    /// What it gets of what its peers get.
+    pub share: f64,
     /// The load set last.
     pub load: Option<Stamped<f64>>,
     /// The number of connections set last.
