@@ -68,6 +68,15 @@ impl Breaker {
 
     #[inline]
     pub(super) fn enter(&self, now: Instant, config: &BreakerConfig) -> Answer {
+        // While it is closed nobody needs to know what time it is.
+        if let Some(pass) = self.cell.state().pass() {
+            return Answer { admission: Admission::Pass(pass), news: false };
+        }
+        self.knock(now, config)
+    }
+
+    #[cold]
+    fn knock(&self, now: Instant, config: &BreakerConfig) -> Answer {
         let at = ticks(now);
         let (admission, made) = self.cell.admit(Ms::floor(at), config);
         if !matches!(admission, Admission::Pass(_)) {
@@ -85,6 +94,9 @@ impl Breaker {
     pub(super) fn leave(&self, pass: Pass, verdict: Verdict, now: Instant, config: &BreakerConfig, report: bool) -> Effect {
         if report {
             self.report(verdict);
+        }
+        if verdict == Verdict::Success && self.window.is_none() && self.cell.state().is_well() {
+            return Effect::Nothing;
         }
         let at = ticks(now);
         let rate = self.rate(pass, verdict, at);

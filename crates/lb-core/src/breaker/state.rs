@@ -156,6 +156,18 @@ impl State {
         Self { epoch: field(STREAK_BITS + REST_BITS, EPOCH_BITS) as u16, streak: field(REST_BITS, STREAK_BITS) as u8, phase }
     }
 
+    /// Leave to go for a call while it is closed, without a look at the time.
+    #[inline]
+    pub(super) fn pass(self) -> Option<Pass> {
+        matches!(self.phase, Phase::Closed { .. }).then_some(Pass { kind: PassKind::Counted, epoch: self.epoch })
+    }
+
+    /// Whether it is closed and the last call succeeded: a further success changes nothing, whenever its call began.
+    #[inline]
+    pub(super) fn is_well(self) -> bool {
+        matches!(self.phase, Phase::Closed { failures: 0, .. })
+    }
+
     /// Whether a call may go now, and the step it makes by going.
     #[inline]
     pub(super) fn admit(self, now: Ms, config: &BreakerConfig) -> (Admission, Option<Step>) {
