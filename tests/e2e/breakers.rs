@@ -7,6 +7,7 @@ use evenkeel::breaker::{
     BreakerConfig, BreakerForce, BreakerInfo, BreakerReason, BreakerState, MethodGroups, RemoteBreaker, RemoteError, RemoteReport,
     RemoteState, RemoteUpdate,
 };
+use evenkeel::retry::RetryPolicy;
 use evenkeel::{CallError, ConnectivityState, LbChannel, LbEvent, Misfit, NoBreaker, PickOptions};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -16,7 +17,7 @@ use lb_testkit::pb::echo_client::EchoClient;
 use tokio::sync::mpsc;
 use tonic::{Code, Request};
 
-use crate::support::{Load, PATIENCE, call, call_error, info, ready, request, servers, soon, target_of, until};
+use crate::support::{Load, PATIENCE, call, call_error, info, picked, ready, request, servers, soon, target_of, until};
 
 /// The preset, but quick.
 fn quick() -> BreakerConfig {
@@ -208,6 +209,27 @@ async fn groups_of_methods_break_apart() {
     let service = "evenkeel.echo.v1.Echo";
     let expected = [(format!("{service}/ServerStream"), BreakerState::Closed), (format!("{service}/Unary"), BreakerState::Open)];
     assert_eq!(groups, expected);
+}
+
+#[tokio::test]
+async fn retries_go_elsewhere_and_an_open_endpoint_costs_no_attempt() {
+    let servers = servers(3).await;
+    let retry = RetryPolicy::retries(2).unwrap().with_initial_backoff(Duration::from_millis(1)).unwrap();
+    let channel = LbChannel::builder(target_of(&servers)).circuit_breaker(slow()).retry(retry).build().unwrap();
+    ready(&channel, 3).await;
+    servers[0].fail(Code::Unavailable);
+    let mut attempts = 0;
+    for calls in 1..=60 {
+        attempts += picked(&call(&channel).await.unwrap()).1;
+        if state(&channel, &servers[0]) == Some(BreakerState::Open) {
+            assert_eq!(attempts, calls + 5, "each failure was made good elsewhere");
+            break;
+        }
+    }
+    for _ in 0..30 {
+        assert_eq!(picked(&call(&channel).await.unwrap()).1, 1);
+    }
+    assert_eq!(servers[0].calls(), 5);
 }
 
 #[tokio::test]
