@@ -13,6 +13,7 @@ mod odd_servers;
 mod options;
 mod outliers;
 mod policy_switch;
+mod queueing;
 mod recovery;
 mod repeats;
 mod retries;

@@ -10,9 +10,12 @@ use std::time::Duration;
 use http::HeaderValue;
 use lb_core::breaker::{BreakerConfig, RemoteBreaker};
 use lb_core::gate::Gatekeeper;
+use lb_core::queue::QueueConfig;
 use lb_core::recovery::{DegradedConfig, RampConfig};
 use lb_core::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
-use lb_core::{BackoffConfig, HealthCheck, Observer, PolicyBuilder, PolicyRegistry, Resolver, ServiceConfigUpdate, Stage};
+use lb_core::{
+    BackoffConfig, ConcurrencyLimit, HealthCheck, Observer, PolicyBuilder, PolicyRegistry, Resolver, ServiceConfigUpdate, Stage,
+};
 use lb_health::{GrpcHealthCheck, HealthConfig};
 use lb_transport::{Connector, TransportConfig};
 use tonic::body::Body;
@@ -22,6 +25,7 @@ use crate::connection_service::ConnectionService;
 use crate::limits::LimitsConfig;
 use crate::policy_choice::PolicyChoice;
 use crate::repeats::Repeats;
+use crate::request_limit::RequestLimit;
 use crate::resolvers::ResolverRegistry;
 use crate::sessions::SessionConfig;
 use crate::transport::{AnyConnector, Boxed};
@@ -62,6 +66,8 @@ pub struct LbChannelBuilder {
     pub(crate) limits: LimitsConfig,
     breaker: Option<BreakerConfig>,
     remote_breaker: Option<Arc<dyn RemoteBreaker>>,
+    max_requests: Option<RequestLimit>,
+    queue: Option<QueueConfig>,
     transport: TransportConfig,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
     tls: Option<lb_transport::ClientTls>,
@@ -103,6 +109,8 @@ impl LbChannelBuilder {
             limits: LimitsConfig::default(),
             breaker: None,
             remote_breaker: None,
+            max_requests: None,
+            queue: None,
             transport: TransportConfig::new(),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
             tls: None,
@@ -208,6 +216,26 @@ impl LbChannelBuilder {
     /// See [`lb_core::gate`]. Keep a clone to read the state of what it made.
     pub fn gatekeeper(mut self, keeper: Arc<dyn Gatekeeper>) -> Self {
         self.gatekeepers.push(keeper);
+        self
+    }
+
+    /// At most so many attempts at once at each endpoint: a number, or a [limit](ConcurrencyLimit) that knows their capacity or changes; off
+    /// by default. A call goes to another endpoint then, waits in the [queue](Self::queue) if all are at their limit, or is shed.
+    pub fn max_requests_per_endpoint(self, limit: impl Into<ConcurrencyLimit>) -> Self {
+        self.gatekeeper(Arc::new(limit.into()))
+    }
+
+    /// At most so many attempts at once over all endpoints (gRFC A32); off by default. Takes a number, or a clone of a limit that other
+    /// channels share. One too many waits in the [queue](Self::queue), or fails with UNAVAILABLE.
+    pub fn max_requests(mut self, limit: impl Into<RequestLimit>) -> Self {
+        self.max_requests = Some(limit.into());
+        self
+    }
+
+    /// Lets calls wait for a place, by [priority](crate::PickOptions::priority) and age, while every endpoint they could go to is at its limit;
+    /// off by default. Has no effect without limits.
+    pub fn queue(mut self, config: QueueConfig) -> Self {
+        self.queue = Some(config);
         self
     }
 

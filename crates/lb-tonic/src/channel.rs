@@ -9,6 +9,7 @@ use arc_swap::Cache;
 use http::{Request, Response};
 use lb_core::breaker::BreakerForce;
 use lb_core::machine::{Command, NamedPolicy};
+use lb_core::queue::QueueStats;
 use lb_core::service_config::ServiceConfig;
 use lb_core::stages::{FailoverState, Promotion};
 use lb_core::{
@@ -22,7 +23,7 @@ use tower_service::Service;
 
 use crate::breakers::NoBreaker;
 use crate::builder::LbChannelBuilder;
-use crate::call::{Call, Configured, Guard, Head, LastFailure, Picked, ResponseBody, find_endpoint, pick};
+use crate::call::{Call, Configured, Guard, Head, LastFailure, Picked, ResponseBody, find_endpoint, pick_first};
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::events::Events;
@@ -169,6 +170,11 @@ impl LbChannel {
     /// What became of calls and their session tokens; `None` if the channel's sessions are not kept by tokens.
     pub fn session_tokens(&self) -> Option<TokenStats> {
         self.handle.sessions().and_then(ChannelSessions::tokens).map(SessionTokens::stats)
+    }
+
+    /// The queue of calls that wait for a place, and what became of those who waited; `None` if the channel has none.
+    pub fn queue(&self) -> Option<QueueStats> {
+        self.handle.queue().map(|queue| queue.stats())
     }
 
     /// Switches to another registered policy gracefully: the old one serves until the new one can. `config` is the policy's own,
@@ -330,7 +336,7 @@ impl Service<Request<Body>> for LbChannel {
         }
         let snapshot = self.snapshot.load();
         head.configure(&snapshot.rules);
-        let guard = match pick(&self.handle, snapshot, &head, &mut self.scratch) {
+        let guard = match pick_first(&self.handle, snapshot, &head, &mut self.scratch) {
             Picked::Connected(placement) => {
                 placement.connect.into_iter().for_each(|slot| self.handle.shared().inbox.connect(slot));
                 Some(Guard::new(placement))

@@ -130,6 +130,33 @@ pub enum CallError {
         /// The limit.
         limit: usize,
     },
+    /// As many attempts are in flight as the channel may have, and it has no queue. UNAVAILABLE; never retried (gRFC A32).
+    #[error("the channel has {max} attempts in flight, and may not have more")]
+    TooManyRequests {
+        /// The limit.
+        max: u32,
+    },
+    /// Every endpoint the call could go to is at its limit, and the queue is full. RESOURCE_EXHAUSTED, with the hint
+    /// `grpc-retry-pushback-ms` in the status' metadata.
+    #[error("every endpoint is at its limit, and {waiting} calls {} already", if *displaced { "that matter more wait" } else { "wait" })]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+        /// Whether the call was in the queue and had to go for one of higher priority.
+        displaced: bool,
+        /// When to come again: those who wait now do so no longer than this.
+        retry_after: Duration,
+    },
+    /// The call has waited in the queue as long as it may. RESOURCE_EXHAUSTED, with the hint `grpc-retry-pushback-ms`.
+    #[error("no endpoint had a place within {waited:?} (place {place} of {of} in the queue)")]
+    QueueTimeout {
+        /// How long it waited.
+        waited: Duration,
+        /// Its place in the order of priority in the end, from 1.
+        place: usize,
+        /// How many waited then.
+        of: usize,
+    },
     /// The channel was closed, or its runtime shut down. UNAVAILABLE.
     #[error("the channel is closed")]
     Closed,
@@ -180,6 +207,13 @@ fn listed(attempts: &[FailedAttempt]) -> String {
 pub enum WaitingFor {
     /// The first answer of the resolver, a connection, or an endpoint that is allowed; with the last pick failure if any.
     Endpoint(Option<Arc<str>>),
+    /// A place at an endpoint, in the queue.
+    Queue {
+        /// The call's place in it, from 1.
+        place: usize,
+        /// How many waited.
+        of: usize,
+    },
     /// A response from this endpoint.
     Response(EndpointKey),
     /// The time to make this attempt, after the one before failed like this.
@@ -198,6 +232,7 @@ impl std::fmt::Display for WaitingFor {
         match self {
             Self::Endpoint(None) => f.write_str("an endpoint"),
             Self::Endpoint(Some(last)) => write!(f, "an endpoint (last failure: {last})"),
+            Self::Queue { place, of } => write!(f, "its turn in the queue (place {place} of {of})"),
             Self::Response(endpoint) => write!(f, "a response from {endpoint}"),
             Self::Body(endpoint) => write!(f, "the rest of a response from {endpoint}"),
             Self::Backoff { attempt, last } => write!(f, "the backoff before attempt {attempt} (last failure: {last})"),
@@ -229,12 +264,15 @@ impl CallError {
             | Self::BreakersOpen { .. }
             | Self::Dropped { .. }
             | Self::Lost { .. }
+            | Self::TooManyRequests { .. }
             | Self::Closed => Code::Unavailable,
             Self::DeadlineExceeded { .. } | Self::AttemptTimedOut { .. } => Code::DeadlineExceeded,
             Self::RetriesExhausted { attempts, .. } => attempts.last().map_or(Code::Unknown, |attempt| attempt.code),
             Self::Failed { code, .. } => Code::from_i32(*code),
             Self::UnknownPolicy { .. } => Code::Internal,
-            Self::Shed { .. } | Self::MessageTooLarge { .. } => Code::ResourceExhausted,
+            Self::Shed { .. } | Self::MessageTooLarge { .. } | Self::QueueFull { .. } | Self::QueueTimeout { .. } => {
+                Code::ResourceExhausted
+            }
         }
     }
 }
@@ -243,15 +281,21 @@ impl CallError {
     /// Whether a pick that failed like this may succeed a moment later: a policy decides then whether it is tried again. To try again
     /// what was shed would be to work against the limit.
     pub(crate) fn is_of_the_moment(&self) -> bool {
-        !matches!(self, Self::Shed { .. } | Self::Dropped { .. } | Self::Closed | Self::UnknownPolicy { .. })
+        let full = matches!(self, Self::TooManyRequests { .. } | Self::QueueFull { .. } | Self::QueueTimeout { .. });
+        !full && !matches!(self, Self::Shed { .. } | Self::Dropped { .. } | Self::Closed | Self::UnknownPolicy { .. })
     }
 }
 
 impl From<CallError> for Status {
     fn from(error: CallError) -> Self {
         let mut status = Self::new(error.code(), error.to_string());
-        if let CallError::Shed { retry_after, .. } = &error {
-            limits::hint(&mut status, *retry_after);
+        match &error {
+            CallError::Shed { retry_after, .. } | CallError::QueueFull { retry_after, .. } => {
+                limits::hint(&mut status, *retry_after)
+            }
+            // What it has waited in vain it may well wait again.
+            CallError::QueueTimeout { waited, .. } => limits::hint(&mut status, *waited),
+            _ => {}
         }
         status.set_source(Arc::new(error));
         status

@@ -20,7 +20,9 @@ use crate::breakers::ChannelBreakers;
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::limits::ChannelLimits;
+use crate::queue::CallQueue;
 use crate::repeats::Repeats;
+use crate::request_limit::RequestLimit;
 use crate::resolver_status::Resolution;
 use crate::sessions::{ChannelSessions, Moved};
 use crate::snapshot::ChannelSnapshot;
@@ -44,6 +46,7 @@ pub(crate) struct Shared {
     waiting: AtomicUsize,
     sought: AtomicU64,
     pub(crate) events: broadcast::Sender<LbEvent>,
+    queue: Option<Arc<CallQueue>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -58,6 +61,7 @@ impl Shared {
         breakers: Option<Arc<ChannelBreakers>>,
         limits: ChannelLimits,
         throttling: Option<Throttling>,
+        queue: Option<Arc<CallQueue>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             throttle: Throttle::new(snapshot.rules.throttling().or(throttling)),
@@ -71,6 +75,7 @@ impl Shared {
             waiting: AtomicUsize::new(0),
             sought: AtomicU64::new(0),
             events: broadcast::Sender::new(EVENT_BACKLOG),
+            queue,
         })
     }
 
@@ -81,6 +86,28 @@ impl Shared {
         self.throttle.configure(snapshot.rules.throttling().or(self.throttling));
         self.snapshot.store(Arc::new(snapshot));
         self.generation.send_replace(generation);
+        self.look_all();
+    }
+
+    /// Where calls wait for a place, if the channel has a queue.
+    #[inline]
+    pub(crate) fn queue(&self) -> Option<&Arc<CallQueue>> {
+        self.queue.as_ref()
+    }
+
+    /// Lets those who wait for a place look again, in their order.
+    pub(crate) fn look_all(&self) {
+        if let Some(queue) = &self.queue {
+            queue.look_all();
+        }
+    }
+
+    /// Waits until it is time for them to do so; for ever without a queue. Cancel safe.
+    pub(crate) async fn queue_due(&self) {
+        match &self.queue {
+            Some(queue) => queue.due().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// How the gates of this channel wake it.
@@ -118,7 +145,9 @@ impl GateListener for Signals {
     }
 
     fn opened(&self) {
-        self.changed();
+        if let Some(shared) = self.0.upgrade() {
+            shared.look_all();
+        }
     }
 }
 
@@ -236,6 +265,8 @@ pub(crate) struct CallConfig {
     pub(crate) target: Arc<str>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) wait_for_ready: bool,
+    /// Attempts in flight at once, wherever they go.
+    pub(crate) max_requests: Option<RequestLimit>,
     pub(crate) max_request: Option<usize>,
     pub(crate) max_response: Option<usize>,
     pub(crate) repeats: Repeats,
@@ -281,6 +312,18 @@ impl Handle {
     /// Every endpoint of this generation as it is now.
     pub(crate) fn endpoints(&self, snapshot: &Snapshot, now: Instant) -> Vec<EndpointInfo> {
         snapshot.rows.iter().map(|row| EndpointInfo::new(row, now, self.shared.breakers.as_ref())).collect()
+    }
+
+    /// Where calls wait for a place, if anywhere.
+    #[inline]
+    pub(crate) fn queue(&self) -> Option<&Arc<CallQueue>> {
+        self.shared.queue()
+    }
+
+    /// The channel's limit of attempts, if it has one.
+    #[inline]
+    pub(crate) fn max_requests(&self) -> Option<&RequestLimit> {
+        self.config.max_requests.as_ref()
     }
 
     pub(crate) fn registry(&self) -> &PolicyRegistry {

@@ -19,6 +19,7 @@ use crate::error::BuildError;
 use crate::limits::ChannelLimits;
 use crate::load::Readers;
 use crate::policy_choice::PolicyChoice;
+use crate::queue::CallQueue;
 use crate::sessions::{ChannelSessions, Prepared};
 use crate::shared::{CallConfig, Handle, Shared};
 use crate::snapshot::ChannelSnapshot;
@@ -40,6 +41,7 @@ impl LbChannelBuilder {
             target: target.as_str().into(),
             timeout: self.timeout,
             wait_for_ready: self.wait_for_ready,
+            max_requests: self.max_requests.clone(),
             max_request: self.max_request,
             max_response: self.max_response,
             repeats: std::mem::take(&mut self.repeats).settle(),
@@ -53,8 +55,9 @@ impl LbChannelBuilder {
         let backoff = self.backoff;
         let limits = ChannelLimits::new(std::mem::take(&mut self.limits));
         self.gatekeepers.extend(limits.gatekeeper());
-        let breakers = self.prepare_breakers(seed, &runtime)?;
-        let shared = Shared::new(ChannelSnapshot::initial(rules), breakers, limits, calls.repeats.throttling);
+        let (breakers, queue) = (self.prepare_breakers(seed, &runtime)?, self.queue.take().map(CallQueue::new));
+        let shared = Shared::new(ChannelSnapshot::initial(rules), breakers, limits, calls.repeats.throttling, queue);
+        self.max_requests.iter().for_each(|limit| limit.join(&shared));
         let (machine, policies) = self.make_machine(seed, shared.gate_signal(), &configs)?;
         let health_service = configs.health_service();
         let checks_health = configs.checks_health(health_service.as_ref());

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use lb_core::gate::Permit;
-use lb_core::{Done, Feedback, LoadReport, Outcome, Slot};
+use lb_core::{Done, Endpoint, Feedback, LoadReport, Outcome, Slot};
 use tokio::time::Instant;
 use tonic::Code;
 
 use crate::load;
+use crate::queue::CallQueue;
+use crate::request_limit::RequestSlot;
 use crate::sessions::Tie;
 use crate::snapshot::Connected;
 
@@ -30,6 +32,10 @@ pub(crate) struct Placement<'a> {
     pub(crate) extra: u32,
     /// The leave of the endpoint's gates, if it has any.
     pub(crate) permit: Option<Permit>,
+    /// The channel's own count of attempts, if it has a limit.
+    pub(crate) slot: Option<RequestSlot>,
+    /// Those who wait for the place this attempt takes.
+    pub(crate) queue: Option<Arc<CallQueue>>,
 }
 
 /// One attempt at one endpoint. Moves from the call's future into the response's body, so that dropping either ends it.
@@ -47,17 +53,57 @@ pub(crate) struct Guard {
     reads_load: bool,
     load: Option<Box<LoadReport>>,
     extra: u32,
+    /// What is given back when the attempt has ended.
+    place: Place,
+}
+
+/// What limits have let the attempt have; empty without limits.
+#[derive(Debug)]
+struct Place {
     permit: Option<Permit>,
+    slot: Option<RequestSlot>,
+    queue: Option<Arc<CallQueue>>,
+}
+
+impl Place {
+    /// Gives it back, to who waits for it.
+    #[inline]
+    fn leave(&mut self, connected: &Connected, done: &Done<'_>) {
+        let Self { permit, slot, queue } = self;
+        let (permit, slot, queue) = (permit.take(), slot.take(), queue.take());
+        let endpoint = at(slot.as_ref(), connected);
+        let give_back = || {
+            if let Some(permit) = permit {
+                permit.leave(done);
+            }
+            drop(slot);
+        };
+        match queue {
+            Some(queue) => queue.free(endpoint, give_back),
+            None => give_back(),
+        }
+    }
+}
+
+/// Where a place is: under the channel's own limit at any endpoint.
+fn at<'a>(slot: Option<&RequestSlot>, connected: &'a Connected) -> Option<&'a Arc<Endpoint>> {
+    slot.is_none().then_some(&connected.endpoint)
 }
 
 impl Guard {
+    /// The endpoint of the place that the attempt takes; `None` if that is any.
+    pub(crate) fn place(&self) -> Option<&Arc<Endpoint>> {
+        at(self.place.slot.as_ref(), &self.connected)
+    }
+
     #[inline]
     pub(crate) fn new(placement: Placement<'_>) -> Self {
-        let Placement { connected, at, token, feedback, connect: _, tie, reads_load, extra, permit } = placement;
+        let Placement { connected, at, token, feedback, connect: _, tie, reads_load, extra, permit, slot, queue } = placement;
         connected.stats.begin();
         connected.stats.hold(extra);
         let (connected, outcome) = (Arc::clone(connected), Outcome::Cancelled);
-        Self { connected, outcome, code: None, started: at, token, feedback, tie, reads_load, load: None, extra, permit }
+        let place = Place { permit, slot, queue };
+        Self { connected, outcome, code: None, started: at, token, feedback, tie, reads_load, load: None, extra, place }
     }
 
     /// The attempt ends with this code, if nothing else is said.
@@ -99,8 +145,6 @@ impl Drop for Guard {
         if let Some(feedback) = &self.feedback {
             feedback.finished(&done);
         }
-        if let Some(permit) = self.permit.take() {
-            permit.leave(&done);
-        }
+        self.place.leave(&self.connected, &done);
     }
 }

@@ -53,7 +53,7 @@ pub(crate) use guard::{Guard, Placement};
 pub(crate) use head::Head;
 pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
-pub(crate) use seek::{LastFailure, Picked, find_endpoint, pick, pick_by_policy};
+pub(crate) use seek::{LastFailure, Picked, find_endpoint, pick_by_policy, pick_first};
 
 use hedging::{Hedging, Won};
 use judged::{is_answer, trailers_only};

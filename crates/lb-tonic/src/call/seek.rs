@@ -10,6 +10,7 @@ use lb_core::{Choice, ConnectivityState, PickArgs, PickHints, Scratch, Unfit};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::{CallError, WaitingFor};
+use crate::queue::{Queued, QueuedAt, Turn};
 use crate::shared::Handle;
 use crate::snapshot::ChannelSnapshot;
 
@@ -58,17 +59,41 @@ pub(crate) enum Picked<'a> {
     Never(CallError),
     /// The channel does not have the policy the call asks for, yet.
     MissingPolicy(Arc<str>),
+    /// As many attempts as the channel may have are in flight, or the free places are for calls that wait already: join the queue.
+    Full,
+}
+
+/// The first look of a call: one that is free to go where others do not wait already.
+#[inline]
+pub(crate) fn pick_first<'a>(handle: &Handle, snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
+    match handle.queue() {
+        Some(queue) if queue.must_join() => Picked::Full,
+        _ => pick(handle, snapshot, head, scratch),
+    }
 }
 
 /// Looks where the call's session is, or asks a snapshot for an endpoint.
 #[inline]
 pub(crate) fn pick<'a>(handle: &Handle, snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
+    let slot = match handle.max_requests().map(|limit| (limit, limit.begin())) {
+        Some((_, None)) if handle.queue().is_some() => return Picked::Full,
+        Some((limit, None)) => return Picked::Never(CallError::TooManyRequests { max: limit.max() }),
+        Some((_, slot)) => slot,
+        None => None,
+    };
     let mut picked = match handle.sessions() {
         Some(sessions) => sessions.pick(handle.shared(), snapshot, head, scratch),
         None => pick_by_policy(snapshot, head, scratch),
     };
     if let (Picked::Connected(placement), Some(hints)) = (&mut picked, &head.hints) {
         placement.extra = hints.cost.saturating_sub(1);
+    }
+    if let Picked::Connected(placement) = &mut picked {
+        // With neither there is nothing that others could wait for.
+        if slot.is_some() || placement.permit.is_some() {
+            placement.queue = handle.queue().cloned();
+        }
+        placement.slot = slot;
     }
     picked
 }
@@ -90,7 +115,20 @@ pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scr
             let reads_load = snapshot.core.load_reports.per_call;
             let place = |connected| {
                 let feedback = feedback.cloned();
-                Picked::Connected(Placement { connected, at, token, feedback, connect, tie: None, reads_load, extra: 0, permit })
+                let (tie, extra, slot, queue) = (None, 0, None, None);
+                Picked::Connected(Placement {
+                    connected,
+                    at,
+                    token,
+                    feedback,
+                    connect,
+                    tie,
+                    reads_load,
+                    extra,
+                    permit,
+                    slot,
+                    queue,
+                })
             };
             snapshot.connected(slot).map_or(Picked::Wait, place)
         }
@@ -124,16 +162,37 @@ pub(crate) struct Seeking {
     backoff: Option<Box<Backoff>>,
 }
 
+/// Why a seek takes long, for the error of a call whose deadline passes meanwhile.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct LastFailure(Arc<Mutex<Option<Arc<str>>>>);
+pub(crate) struct LastFailure(Arc<Mutex<Reason>>);
+
+#[derive(Debug, Clone, Default)]
+enum Reason {
+    #[default]
+    Unknown,
+    Failure(Arc<str>),
+    Queued(QueuedAt),
+}
 
 impl LastFailure {
     fn set(&self, reason: Arc<str>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.put(Reason::Failure(reason));
     }
 
-    fn get(&self) -> Option<Arc<str>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn put(&self, reason: Reason) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    fn waiting_for(&self) -> WaitingFor {
+        let reason = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match reason {
+            Reason::Unknown => WaitingFor::Endpoint(None),
+            Reason::Failure(failure) => WaitingFor::Endpoint(Some(failure)),
+            Reason::Queued(at) => match at.place() {
+                Some((place, of)) => WaitingFor::Queue { place, of },
+                None => WaitingFor::Endpoint(None),
+            },
+        }
     }
 }
 
@@ -156,7 +215,7 @@ impl Seeking {
             Some(backoff) if now < backoff.until => {
                 WaitingFor::Backoff { attempt: backoff.attempt, last: Arc::clone(&backoff.last) }
             }
-            _ => WaitingFor::Endpoint(self.last_failure.get()),
+            _ => self.last_failure.waiting_for(),
         }
     }
 }
@@ -181,6 +240,7 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
     let started = (!head.configured.is_settled()).then(Instant::now);
     let target = || Arc::clone(&handle.config().target);
     let mut pause = FIRST_LOOK;
+    let mut queued: Option<Queued> = None;
     loop {
         // A caller that repeats failing calls without a pause must not keep the driver from ever running.
         tokio::task::coop::consume_budget().await;
@@ -192,17 +252,31 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
         if let Some(started) = started {
             head.configure(&snapshot.rules);
             if head.configured.is_too_late(started) {
-                return Err(CallError::DeadlineExceeded { waiting_for: WaitingFor::Endpoint(last_failure.get()) });
+                return Err(CallError::DeadlineExceeded { waiting_for: last_failure.waiting_for() });
             }
         }
         let waits = head.wait_for_ready(handle.config().wait_for_ready);
         let mut look_again = None;
-        match pick(handle, &snapshot, head, &mut scratch) {
+        let picked = match queued {
+            Some(_) => pick(handle, &snapshot, head, &mut scratch),
+            None => pick_first(handle, &snapshot, head, &mut scratch),
+        };
+        if let Some(until) = waits_its_turn(handle, &picked) {
+            queued = Some(wait_its_turn(handle, head, (queued, until), last_failure).await?);
+            continue;
+        }
+        // Whatever comes now is nothing the queue could help with.
+        let queued = queued.take();
+        match picked {
             // The driver has yet to hear that this connection is gone.
             Picked::Connected(placement) if head.is_unusable(placement.connected) => {}
             Picked::Connected(placement) => {
                 placement.connect.into_iter().for_each(|slot| shared.inbox.connect(slot));
-                return Ok(Guard::new(placement));
+                let guard = Guard::new(placement);
+                if let Some(queued) = queued {
+                    queued.served(guard.place());
+                }
+                return Ok(guard);
             }
             Picked::Connect(slot) => shared.inbox.connect(slot),
             Picked::Wait if snapshot.core.state == ConnectivityState::Idle => shared.inbox.exit_idle(),
@@ -219,12 +293,20 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
                 last_failure.set(unfit.to_string().into());
             }
             Picked::Unfit(unfit) => return Err(handle.shared().limits.unplaced(target(), unfit)),
-            Picked::Never(error) => return Err(error),
+            Picked::Never(error) => {
+                if let (CallError::TooManyRequests { .. }, Some(limit)) = (&error, handle.max_requests()) {
+                    limit.count_dropped();
+                }
+                return Err(error);
+            }
             // Look again at once: another config has come while the call was waiting.
             Picked::MissingPolicy(name) if head.give_up_policy(&name) => continue,
             Picked::MissingPolicy(name) => handle.add_policy(&name, &snapshot)?,
+            // The queue has just been taken away; there is no such way.
+            Picked::Full => {}
         }
         let look_again = [look_again, head.configured.until()].into_iter().flatten().min();
+        drop(queued);
         let next = generations.wait_for(|newest| *newest > generation);
         let next = match look_again {
             Some(at) => timeout_at(at, next).await,
@@ -235,4 +317,42 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
             return Err(CallError::Closed);
         }
     }
+}
+
+/// Whether a call that got this answer waits in the channel's queue, if it has one; and when the answer may change by itself.
+fn waits_its_turn(handle: &Handle, picked: &Picked<'_>) -> Option<Option<Instant>> {
+    handle.queue()?;
+    match picked {
+        Picked::Full => Some(None),
+        Picked::Unfit(unfit) if unfit.is_full() => Some(unfit.earliest_end().and_then(|end| Instant::now().checked_add(end))),
+        _ => None,
+    }
+}
+
+/// Waits until a call shall look again: it has its turn.
+async fn wait_its_turn(
+    handle: &Handle,
+    head: &Head,
+    (queued, until): (Option<Queued>, Option<Instant>),
+    last_failure: &LastFailure,
+) -> Result<Queued, CallError> {
+    let (mut queued, next) = match (queued, handle.queue()) {
+        (Some(queued), _) => {
+            let next = queued.found_nothing(until);
+            (queued, next)
+        }
+        (None, Some(queue)) => {
+            let hints = head.wishes();
+            let bound = handle.sessions().is_some() && hints.is_some_and(|hints| hints.session.is_some());
+            let queued = queue.join(hints, bound || head.session_home.is_some())?;
+            let next = queued.first();
+            (queued, next)
+        }
+        (None, None) => return Err(CallError::Closed),
+    };
+    if next == Turn::Wait {
+        last_failure.put(Reason::Queued(queued.at()));
+        queued.turn(head.configured.until()).await?;
+    }
+    Ok(queued)
 }

@@ -69,6 +69,7 @@ enum Input {
     ConfigRetry,
     IdleCheck,
     Sweep,
+    QueueDue,
 }
 
 impl Driver {
@@ -116,6 +117,7 @@ impl Driver {
             () = wake(self.source.configs.retry_at().map(Instant::from_std)) => Input::ConfigRetry,
             () = wake(self.idle.next_check()) => Input::IdleCheck,
             () = wake(self.sweep.as_ref().map(Sweep::next)) => Input::Sweep,
+            () = self.shared.queue_due() => Input::QueueDue,
         }
     }
 
@@ -158,6 +160,10 @@ impl Driver {
             }
             Input::Sweep => {
                 self.sweep.iter_mut().for_each(Sweep::run);
+                return true;
+            }
+            Input::QueueDue => {
+                self.shared.look_all();
                 return true;
             }
         };

@@ -232,6 +232,8 @@ fn placed<'a>(snapshot: &ChannelSnapshot, place: Place<'a>, at: Instant, tie: Op
                 tie,
                 reads_load,
                 extra: 0,
+                slot: None,
+                queue: None,
                 permit: place.permit,
             })
         }
