@@ -21,6 +21,7 @@
 //! | say what suits which kind of work | [`AffinityRules`], [`Experience`] |
 //! | learn what to do about load: migrations, a queue's order, scaling | [`advice`] |
 //! | say what one call wishes | [`PickOptions`] |
+//! | send failed calls again, or slow ones several times at once | [`retry`], [`LbChannelBuilder::retry`], [`LbChannelBuilder::hedging`] |
 //! | limit calls a second, at once, or in a flood | [`limits`], [`LbChannelBuilder::rate_limits`], [`LbChannelBuilder::concurrency_limit`] |
 //! | send the calls of a session to one endpoint | [`SessionConfig`], [`SessionStore`], [`SessionTokens`], [`sessions`] |
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |

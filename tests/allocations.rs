@@ -12,6 +12,7 @@ use evenkeel::breaker::{BreakerConfig, FailureRate, MethodGroups};
 use evenkeel::limits::{FloodLimit, GradientConfig, KeyLimit, RateLimit, RateLimits};
 use evenkeel::machine::NamedPolicy;
 use evenkeel::recovery::RampConfig;
+use evenkeel::retry::{RetryPolicy, Throttling};
 use evenkeel::{
     ConnectivityState, EndpointStats, LbChannel, LbChannelBuilder, PickArgs, PickHints, PickResult, PickedEndpoint, Plan,
     PolicyRegistry, Scratch, Slot, SubchannelView,
@@ -181,6 +182,27 @@ async fn circuit_breakers_that_are_closed_allocate_nothing() {
         let mean = bare(channel.clone(), None).await;
         assert!(mean <= 18.05, "{mean}");
         assert!(channel.endpoints().iter().all(|endpoint| endpoint.breakers.len() == 1), "and they were asked");
+    }
+}
+
+#[tokio::test]
+async fn retries_that_are_not_needed_allocate_nothing() {
+    let server = LightProcess::spawn(4, 1).await.unwrap();
+    let policy = RetryPolicy::default();
+    let by_builder = builder(&server).retry(policy).retry_throttling(Throttling::default());
+    let method = json!({
+        "name": [{}],
+        "retryPolicy": {
+            "maxAttempts": 3, "initialBackoff": "1s", "maxBackoff": "1s", "backoffMultiplier": 1, "retryableStatusCodes": [14],
+        },
+    });
+    let by_config =
+        builder(&server).service_config(json!({"methodConfig": [method], "retryThrottling": {"maxTokens": 10, "tokenRatio": 1}}));
+    for builder in [by_builder, by_config] {
+        let channel = connected(builder).await;
+        let mean = (bare(channel.clone(), None).await, bare(channel, Some(Duration::from_secs(5))).await);
+        println!("allocations per unary call with retries, and with a deadline: {mean:.2?}");
+        assert!(mean.0 <= 18.05 && mean.1 <= 21.05, "{mean:?}");
     }
 }
 
