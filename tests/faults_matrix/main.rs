@@ -21,7 +21,7 @@
 //! | `kind.rs` | the kinds of calls |
 //! | `traffic.rs` | the calls, and what became of each |
 //! | `cell.rs` | one cell from beginning to end |
-//! | `judge.rs` | what it must have been |
+//! | `judge.rs`, `judge_tests.rs` | what it must have been |
 //! | `report.rs` | the lines |
 //! | `watch.rs` | when the victim was left and taken back |
 //! | `tls.rs`, `dns.rs` | certificates; a name server |
@@ -33,6 +33,7 @@ mod cell;
 mod dns;
 mod fault;
 mod judge;
+mod judge_tests;
 mod kind;
 mod report;
 mod site;
