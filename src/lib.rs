@@ -22,6 +22,7 @@
 //! | learn what to do about load: migrations, a queue's order, scaling | [`advice`] |
 //! | say what one call wishes | [`PickOptions`] |
 //! | send failed calls again, or slow ones several times at once | [`retry`], [`LbChannelBuilder::retry`], [`LbChannelBuilder::hedging`] |
+//! | leave endpoints alone that fail, or follow a circuit breaker elsewhere | [`breaker`], [`LbChannelBuilder::circuit_breaker`], [`LbChannelBuilder::remote_breaker`] |
 //! | limit calls a second, at once, or in a flood | [`limits`], [`LbChannelBuilder::rate_limits`], [`LbChannelBuilder::concurrency_limit`] |
 //! | send the calls of a session to one endpoint | [`SessionConfig`], [`SessionStore`], [`SessionTokens`], [`sessions`] |
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |
