@@ -5,6 +5,7 @@ mod balance;
 mod breakers;
 mod deadlines;
 mod events;
+mod failover;
 mod health;
 mod hedging;
 mod limits;

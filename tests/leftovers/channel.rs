@@ -136,3 +136,38 @@ async fn a_channel_per_call_adds_up_to_nothing() {
     }
     as_before(before, "by a hundred channels").await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_go_and_whose_calls_are_ended() {
+    let _alone = crate::alone().await;
+    let (_processes, addrs) = processes(2).await;
+    let before = open();
+    let channel = builder(&addrs).build().unwrap();
+    ready(&channel, 2).await;
+    let endless = EchoRequest { count: u32::MAX, delay_ms: 5, ..request("x") };
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        streams.push(EchoClient::new(channel.clone()).server_stream(endless.clone()).await.unwrap().into_inner());
+    }
+    let connected = open();
+    for addr in &addrs {
+        channel.drain_within(&*addr.to_string(), std::time::Duration::from_millis(50));
+    }
+    until("the connections and their tasks are gone, and only they", || open() == (connected.0 - 2, connected.1 - 2)).await;
+    for stream in &mut streams {
+        while let Ok(message) = soon("the end", stream.message()).await {
+            assert!(message.is_some());
+        }
+    }
+    // With a deadline that has not come the channel leaves nothing either.
+    for addr in &addrs {
+        channel.undrain(&*addr.to_string());
+    }
+    ready(&channel, 2).await;
+    let stream = EchoClient::new(channel.clone()).server_stream(endless).await.unwrap().into_inner();
+    channel.drain_within(&*addrs[0].to_string(), std::time::Duration::from_secs(3600));
+    channel.drain_within(&*addrs[1].to_string(), std::time::Duration::from_secs(3600));
+    until("both are drained", || channel.endpoints().iter().all(|endpoint| endpoint.excluded == Some("drained"))).await;
+    drop((channel, stream, streams));
+    as_before(before, "by a channel with calls that had an hour to go").await;
+}

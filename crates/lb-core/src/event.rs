@@ -76,6 +76,28 @@ pub enum LbEvent {
         /// Its primary, as the replica calls it.
         primary: Arc<str>,
     },
+    /// The calls that were still in progress on a connection were ended, because its endpoint was removed or drained and their time was
+    /// over.
+    CallsEnded {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// How many calls.
+        calls: u32,
+        /// Why, as the calls are told.
+        reason: Arc<str>,
+    },
+    /// So few endpoints of the group in use are eligible that all of them are used, or no longer; see
+    /// [`PanicRule`](crate::stages::PanicRule).
+    Panic {
+        /// The priority of the group.
+        priority: u32,
+        /// How many of its endpoints are eligible.
+        eligible: u32,
+        /// Of how many.
+        of: u32,
+        /// Whether it panics now.
+        panicking: bool,
+    },
     /// Calls go to another group of endpoints; see [`PriorityStage`](crate::stages::PriorityStage).
     Failover {
         /// What the group before is called.
@@ -226,6 +248,8 @@ impl LbEvent {
             Self::RecoveryFinished { .. } => "recovery_finished",
             Self::Promoted { .. } => "promoted",
             Self::Demoted { .. } => "demoted",
+            Self::Panic { .. } => "panic",
+            Self::CallsEnded { .. } => "calls_ended",
             Self::Failover { .. } => "failover",
             Self::ChannelState { .. } => "channel_state",
             Self::Overloaded { .. } => "overloaded",
@@ -269,6 +293,11 @@ impl fmt::Display for LbEvent {
             Self::Drained { endpoint, drained: false } => write!(f, "endpoint {endpoint} back from drain"),
             Self::Promoted { endpoint, primary, reason } => write!(f, "endpoint {endpoint} serves in place of {primary}: {reason}"),
             Self::Demoted { endpoint, primary } => write!(f, "endpoint {endpoint} stands by for {primary} again"),
+            Self::CallsEnded { endpoint, calls, reason } => write!(f, "{calls} calls to endpoint {endpoint} ended: {reason}"),
+            Self::Panic { priority, eligible, of, panicking: true } => {
+                write!(f, "only {eligible} of {of} endpoints of priority {priority} are eligible: all are used")
+            }
+            Self::Panic { priority, .. } => write!(f, "enough endpoints of priority {priority} are eligible again"),
             Self::Failover { from, to, reason, .. } => write!(f, "calls go to {to} instead of {from}: {reason}"),
             Self::Disabled { endpoint, disabled: true } => write!(f, "endpoint {endpoint} disabled"),
             Self::Disabled { endpoint, disabled: false } => write!(f, "endpoint {endpoint} enabled"),

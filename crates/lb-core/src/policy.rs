@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::Endpoint;
 use crate::event::LbEvent;
-use crate::gate::Gates;
+use crate::gate::{GateSignal, Gates};
 use crate::load::LoadReports;
 use crate::pick::Picker;
 use crate::registry::PolicyRegistry;
@@ -90,6 +90,8 @@ pub struct Plan {
     pub load_reports: LoadReports,
     /// What observers shall hear of; told in this order.
     pub events: Vec<LbEvent>,
+    /// Wakes the channel from where calls end, for whoever cannot wait for the next change.
+    pub signal: GateSignal,
     /// 64 random bits, fresh for every rebuild.
     pub entropy: u64,
 }
@@ -98,6 +100,13 @@ impl Plan {
     /// An empty plan with these random bits.
     pub fn new(entropy: u64) -> Self {
         Self { entropy, ..Self::default() }
+    }
+
+    /// The same with the channel's signal.
+    #[must_use]
+    pub fn with_signal(mut self, signal: &GateSignal) -> Self {
+        self.signal = signal.clone();
+        self
     }
 
     /// Asks to be called again at `at` or earlier.

@@ -9,7 +9,7 @@ use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
 use crate::recovery::Recovering;
 use crate::share::Shares;
-use crate::stages::{FailoverState, Promotion};
+use crate::stages::{FailoverState, PanicState, Promotion};
 use crate::wishes::{Derived, load_of};
 
 /// One generation of a channel.
@@ -32,6 +32,8 @@ pub struct Snapshot {
     pub failover: Option<FailoverState>,
     /// The replicas that serve in place of their primaries.
     pub promotions: Box<[Promotion]>,
+    /// The group of endpoints that panics, if one does.
+    pub panic: Option<PanicState>,
     /// Endpoints with gates by slot index; empty if there are none.
     pub(crate) posts: Box<[Option<Post>]>,
     /// The endpoints of lesser share; `None` if there are none.
@@ -88,6 +90,7 @@ impl Snapshot {
             load_reports: LoadReports::default(),
             failover: None,
             promotions: Box::default(),
+            panic: None,
             derived: Derived::default(),
         }
     }

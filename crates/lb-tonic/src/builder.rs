@@ -12,7 +12,7 @@ use lb_core::breaker::{BreakerConfig, RemoteBreaker};
 use lb_core::gate::Gatekeeper;
 use lb_core::queue::QueueConfig;
 use lb_core::recovery::{DegradedConfig, RampConfig};
-use lb_core::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
+use lb_core::stages::{FailoverConfig, OutlierConfig, PanicConfig, ReplicaConfig};
 use lb_core::{
     BackoffConfig, ConcurrencyLimit, HealthCheck, Observer, PolicyBuilder, PolicyRegistry, Resolver, ServiceConfigUpdate, Stage,
 };
@@ -61,6 +61,8 @@ pub struct LbChannelBuilder {
     replicas: ReplicaConfig,
     recovery: Option<RampConfig>,
     degraded: DegradedConfig,
+    panic: PanicConfig,
+    removal_deadline: Option<Duration>,
     stages: Vec<Box<dyn Stage>>,
     gatekeepers: Vec<Arc<dyn Gatekeeper>>,
     pub(crate) limits: LimitsConfig,
@@ -104,6 +106,8 @@ impl LbChannelBuilder {
             replicas: ReplicaConfig::default(),
             recovery: None,
             degraded: DegradedConfig::default(),
+            panic: PanicConfig::default(),
+            removal_deadline: None,
             stages: Vec::new(),
             gatekeepers: Vec::new(),
             limits: LimitsConfig::default(),
@@ -203,6 +207,20 @@ impl LbChannelBuilder {
     /// metadata call them degraded.
     pub fn degraded(mut self, config: DegradedConfig) -> Self {
         self.degraded = config;
+        self
+    }
+
+    /// Uses every endpoint that has a connection, whatever is thought of it, while too few are thought well of; default never.
+    pub fn panic(mut self, config: PanicConfig) -> Self {
+        self.panic = config;
+        self
+    }
+
+    /// How long the calls in progress at an endpoint may take that the resolver lists no more. Those that take longer end with
+    /// UNAVAILABLE, and its connection is closed. Default none: they take as long as they need. More than 30 days is for ever. The
+    /// deadline holds while the channel lives.
+    pub fn removal_deadline(mut self, within: Duration) -> Self {
+        self.removal_deadline = Some(within);
         self
     }
 

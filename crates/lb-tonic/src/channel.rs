@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use arc_swap::Cache;
 use http::{Request, Response};
@@ -11,7 +12,7 @@ use lb_core::breaker::BreakerForce;
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::queue::QueueStats;
 use lb_core::service_config::ServiceConfig;
-use lb_core::stages::{FailoverState, Promotion};
+use lb_core::stages::{FailoverState, PanicState, Promotion};
 use lb_core::{
     ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch, ServiceConfigUpdate,
 };
@@ -144,6 +145,11 @@ impl LbChannel {
         self.load().core.promotions.to_vec()
     }
 
+    /// The group of endpoints that panics: so few of it are eligible that all are used.
+    pub fn panic(&self) -> Option<PanicState> {
+        self.load().core.panic
+    }
+
     /// Uses the endpoints of this [priority](lb_core::Attributes::priority) before all others, as long as they serve; when they do not
     /// the others are used in their order. Remembered while none of them is listed. [`fail_back`](Self::fail_back) ends it.
     pub fn fail_over_to(&self, priority: u32) {
@@ -209,6 +215,13 @@ impl LbChannel {
     /// Gives an endpoint no new calls; those in progress finish and its connection stays. Remembered while it is not listed.
     pub fn drain(&self, endpoint: impl Into<EndpointKey>) {
         self.command(Command::Drain(endpoint.into(), true));
+    }
+
+    /// Drains an endpoint and gives its calls in progress so much time; those that take longer end with UNAVAILABLE. Its connection is
+    /// closed with the last of them, and made again only when the endpoint is taken back, which also gives them all the time they
+    /// need. More than 30 days is for ever.
+    pub fn drain_within(&self, endpoint: impl Into<EndpointKey>, within: Duration) {
+        self.command(Command::DrainWithin(endpoint.into(), within));
     }
 
     /// Takes a drained endpoint back.

@@ -85,6 +85,15 @@ pub enum CallError {
         /// What happened to the connection.
         reason: Arc<str>,
     },
+    /// The channel ended the call: its endpoint was removed or drained, and the time for calls in progress was over. The server may have
+    /// done it. UNAVAILABLE.
+    #[error("{endpoint}: the call was ended: {reason}")]
+    Ended {
+        /// The endpoint the call went to.
+        endpoint: EndpointKey,
+        /// Why its calls were ended.
+        reason: Arc<str>,
+    },
     /// The server reset the call, or it failed in another way; the code is gRPC's for that reset.
     #[error("{endpoint}: {reason}")]
     Failed {
@@ -265,6 +274,7 @@ impl CallError {
             | Self::Dropped { .. }
             | Self::Lost { .. }
             | Self::TooManyRequests { .. }
+            | Self::Ended { .. }
             | Self::Closed => Code::Unavailable,
             Self::DeadlineExceeded { .. } | Self::AttemptTimedOut { .. } => Code::DeadlineExceeded,
             Self::RetriesExhausted { attempts, .. } => attempts.last().map_or(Code::Unknown, |attempt| attempt.code),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use lb_core::{Address, Endpoint, EndpointStats, Slot, Snapshot};
@@ -30,6 +30,8 @@ pub(crate) struct Connected {
     pub(crate) stats: Arc<EndpointStats>,
     pub(crate) transport: AnyTransport,
     pub(crate) probes: Arc<Probes>,
+    /// Why the calls in progress on the connection have been ended, once they have been.
+    pub(crate) ended: Arc<OnceLock<Arc<str>>>,
 }
 
 impl fmt::Debug for ChannelSnapshot {

@@ -81,13 +81,13 @@ pub struct ConnectionHandle(Option<Owner>);
 
 enum Owner {
     Pool(Arc<Pool>),
-    Other(Box<dyn FnOnce(bool) + Send + Sync>),
+    Other(Box<dyn Fn(bool) + Send + Sync>),
 }
 
 impl ConnectionHandle {
-    /// A handle for another kind of connection. `close` is called once: with `true` to close at once, with `false` to let the
-    /// streams in progress finish.
-    pub fn new(close: impl FnOnce(bool) + Send + Sync + 'static) -> Self {
+    /// A handle for another kind of connection. `close` is called with `true` to close at once, and with `false` to let the streams in
+    /// progress finish; the former may follow the latter, and either may come twice.
+    pub fn new(close: impl Fn(bool) + Send + Sync + 'static) -> Self {
         Self(Some(Owner::Other(Box::new(close))))
     }
 
@@ -101,13 +101,23 @@ impl ConnectionHandle {
         self.end(false);
     }
 
+    /// Begins to close gracefully and keeps the handle, so that [`abort`](Self::abort) can follow.
+    pub fn retire(&self) {
+        self.say(false);
+    }
+
     /// Closes at once: streams in progress fail.
     pub fn abort(mut self) {
         self.end(true);
     }
 
     fn end(&mut self, now: bool) {
-        match self.0.take() {
+        self.say(now);
+        self.0 = None;
+    }
+
+    fn say(&self, now: bool) {
+        match &self.0 {
             Some(Owner::Pool(pool)) => pool.close(now),
             Some(Owner::Other(close)) => close(now),
             None => {}

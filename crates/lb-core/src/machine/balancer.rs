@@ -10,14 +10,15 @@ use std::time::Instant;
 
 use crate::connectivity::ConnectivityState;
 use crate::event::LbEvent;
+use crate::gate::GateSignal;
 use crate::pick::Always;
 use crate::policy::{LbState, Plan, Stage, SubchannelView};
 use crate::recovery::{DegradedConfig, RampConfig, Recovering, RecoveryStage};
 use crate::slot::Slot;
 use crate::snapshot::{NamedPicker, Row};
 use crate::stages::{
-    DisableStage, DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PriorityStage, Promotion,
-    RegistryDisableStage, RegistryHealthStage, ReplicaConfig, ReplicaStage,
+    DisableStage, DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PanicConfig, PanicRule, PanicState,
+    PriorityStage, Promotion, RegistryDisableStage, RegistryHealthStage, ReplicaConfig, ReplicaStage,
 };
 
 use super::event::NamedPolicy;
@@ -39,6 +40,10 @@ pub(super) struct Balancer {
     /// Before the priorities: a group serves while its replicas do.
     replicas: ReplicaStage,
     priority: PriorityStage,
+    /// After the priorities: failing over comes before panicking.
+    panic: PanicRule,
+    /// Wakes the channel.
+    signal: GateSignal,
     /// Custom ones.
     stages: Vec<Box<dyn Stage>>,
     current: NamedPolicy,
@@ -54,7 +59,9 @@ pub(super) struct StageConfigs {
     pub(super) recovery: Option<RampConfig>,
     pub(super) degraded: DegradedConfig,
     pub(super) failover: FailoverConfig,
+    pub(super) panic: PanicConfig,
     pub(super) custom: Vec<Box<dyn Stage>>,
+    pub(super) signal: GateSignal,
 }
 
 /// A subchannel no policy may use, and why.
@@ -73,6 +80,7 @@ pub(super) struct Outcome {
     pub(super) failover: Option<FailoverState>,
     pub(super) promotions: Box<[Promotion]>,
     pub(super) recovering: Box<[Recovering]>,
+    pub(super) panic: Option<PanicState>,
     pub(super) plan: Plan,
 }
 
@@ -88,6 +96,8 @@ impl Balancer {
             replicas: ReplicaStage::new(config.replicas),
             recovery: RecoveryStage::new(config.recovery, config.degraded),
             priority: PriorityStage::new(config.failover),
+            panic: PanicRule::new(config.panic),
+            signal: config.signal,
             stages: config.custom,
             current: policy,
             pending: None,
@@ -121,7 +131,7 @@ impl Balancer {
 
     /// Looks at the subchannels. `events` gets a finished switch.
     pub(super) fn rebuild(&mut self, now: Instant, table: &Table, entropy: u64, events: &mut Vec<LbEvent>) -> Outcome {
-        let mut plan = Plan::new(entropy);
+        let mut plan = Plan::new(entropy).with_signal(&self.signal);
         let (visible, hidden) = self.stage(now, table, &mut plan);
         let state = self.decide(now, &visible, &mut plan, events);
         let mut pickers = vec![NamedPicker { name: Arc::clone(&self.current.name), picker: state.picker }];
@@ -136,8 +146,8 @@ impl Balancer {
         events.append(&mut plan.events);
         let failover = if self.current.policy.spans_priorities() { None } else { self.priority.state() };
         let (rows, promotions) = (rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
-        let recovering = self.recovery.recovering();
-        Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, recovering, plan }
+        let (recovering, panic) = (self.recovery.recovering(), self.panic.state());
+        Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, recovering, panic, plan }
     }
 
     /// The names of the policies, and no opinion of theirs.
@@ -151,6 +161,7 @@ impl Balancer {
             failover: None,
             promotions: Box::default(),
             recovering: Box::default(),
+            panic: None,
             plan: Plan::default(),
         }
     }
@@ -159,26 +170,53 @@ impl Balancer {
     fn stage(&mut self, now: Instant, table: &Table, plan: &mut Plan) -> (Vec<SubchannelView>, Vec<Hidden>) {
         let mut visible: Vec<SubchannelView> = table.iter().map(Subchannel::view).collect();
         let mut hidden = Vec::new();
+        let spans = self.current.policy.spans_priorities();
         self.replicas.list(&visible);
         // What is disabled is let go, even if it is drained as well.
-        let able: [&mut dyn Stage; 5] =
-            [&mut self.disable, &mut self.registry_disable, &mut self.drain, &mut self.registry_health, &mut self.outliers];
+        let able: [&mut dyn Stage; 3] = [&mut self.disable, &mut self.registry_disable, &mut self.drain];
         able.into_iter().for_each(|stage| run(stage, now, &mut visible, plan, &mut hidden));
+        let offered = (self.panic.is_on() && !spans).then(|| visible.clone());
+        let judges: [&mut dyn Stage; 2] = [&mut self.registry_health, &mut self.outliers];
+        judges.into_iter().for_each(|stage| run(stage, now, &mut visible, plan, &mut hidden));
         let listed = table.iter().map(|subchannel| (subchannel.slot, subchannel.endpoint.key()));
         self.recovery.apply(now, listed, &mut visible, plan);
         run(&mut self.replicas, now, &mut visible, plan, &mut hidden);
-        if !self.current.policy.spans_priorities() {
+        if !spans {
             run(&mut self.priority, now, &mut visible, plan, &mut hidden);
+        }
+        if let Some(offered) = offered {
+            self.panic(now, &offered, &mut visible, &mut hidden, plan);
         }
         self.stages.iter_mut().for_each(|stage| run(&mut **stage, now, &mut visible, plan, &mut hidden));
         (visible, hidden)
+    }
+
+    /// Lets a group panic, and notes who is hidden no longer or now.
+    fn panic(
+        &mut self,
+        now: Instant,
+        offered: &[SubchannelView],
+        visible: &mut Vec<SubchannelView>,
+        hidden: &mut Vec<Hidden>,
+        plan: &mut Plan,
+    ) {
+        let standing_by = hidden.iter().filter(|hidden| hidden.reason == self.replicas.name());
+        let standing_by: BTreeSet<Slot> = standing_by.map(|hidden| hidden.slot).collect();
+        let before: Vec<Slot> = visible.iter().map(|row| row.slot).collect();
+        self.panic.apply(now, offered, &|slot| standing_by.contains(&slot), visible, plan);
+        if self.panic.state().is_some() {
+            let shown: BTreeSet<Slot> = visible.iter().map(|row| row.slot).collect();
+            hidden.retain(|hidden| !shown.contains(&hidden.slot));
+            let gone = before.into_iter().filter(|slot| !shown.contains(slot));
+            hidden.extend(gone.map(|slot| Hidden { slot, reason: self.priority.name() }));
+        }
     }
 
     /// Asks the current policy and, during a switch, the pending one.
     fn decide(&mut self, now: Instant, visible: &[SubchannelView], plan: &mut Plan, events: &mut Vec<LbEvent>) -> LbState {
         let Some(pending) = &mut self.pending else { return self.current.policy.rebuild(now, visible, plan) };
         let next = pending.policy.rebuild(now, visible, plan);
-        let mut current_plan = Plan::new(plan.entropy);
+        let mut current_plan = Plan::new(plan.entropy).with_signal(&self.signal);
         let current = self.current.policy.rebuild(now, visible, &mut current_plan);
         if next.state == ConnectivityState::Connecting && current.state == ConnectivityState::Ready {
             plan.merge(current_plan);

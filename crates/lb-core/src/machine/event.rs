@@ -99,6 +99,9 @@ pub enum Command {
     WatchHealth(bool),
     /// Give an endpoint no new calls (`true`) or take it back (`false`). Remembered even while it is not listed.
     Drain(EndpointKey, bool),
+    /// Drain an endpoint, and end the calls that are still in progress there after this time. Its connection is closed and not made
+    /// again before it is taken back, which also gives the calls all the time they need.
+    DrainWithin(EndpointKey, Duration),
     /// Use the endpoints of this priority before all others, or with `None` those that would be used anyway, without waiting for them to
     /// prove themselves; replicas then hand back to primaries that are READY, too.
     ForceGroup(Option<u32>),
@@ -162,6 +165,19 @@ pub enum Effect {
         /// Which attempt.
         attempt: AttemptId,
     },
+    /// Close a connection gracefully, and end the calls that are still in progress on it after this time.
+    Retire {
+        /// Which subchannel.
+        slot: Slot,
+        /// Which attempt.
+        attempt: AttemptId,
+        /// How long they have.
+        within: Duration,
+        /// What the calls that are ended are told.
+        reason: Arc<str>,
+    },
+    /// Let the calls on connections this subchannel has retired take as long as they need.
+    Spare(Slot),
     /// Watch the health of a fresh connection.
     WatchHealth {
         /// Which subchannel.

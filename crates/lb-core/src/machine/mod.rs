@@ -22,12 +22,13 @@
 mod balancer;
 mod event;
 mod publish;
+mod removal;
 mod settle;
 mod subchannel;
 mod table;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use event::{AttemptId, Command, Effect, Event, NamedPolicy};
 
@@ -42,7 +43,7 @@ use crate::policy::Stage;
 use crate::recovery::{DegradedConfig, RampConfig};
 use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
-use crate::stages::{FailoverConfig, OutlierConfig, ReplicaConfig};
+use crate::stages::{FailoverConfig, OutlierConfig, PanicConfig, ReplicaConfig};
 
 use balancer::{Balancer, StageConfigs};
 use publish::Published;
@@ -72,6 +73,10 @@ pub struct MachineConfig {
     pub recovery: Option<RampConfig>,
     /// What endpoints get that serve with reservations.
     pub degraded: DegradedConfig,
+    /// When endpoints are used whatever is thought of them; the default is never. [Check](PanicConfig::check) it first.
+    pub panic: PanicConfig,
+    /// How long calls in progress at an endpoint may take that the resolver lists no more; `None`, the default, is as long as they need.
+    pub removal_deadline: Option<Duration>,
     /// Custom stages, run after the built-in ones.
     pub stages: Vec<Box<dyn Stage>>,
     /// What admits attempts to endpoints, asked in this order; see [`gate`](crate::gate).
@@ -89,10 +94,12 @@ impl MachineConfig {
             backoff: BackoffConfig::default(),
             watch_health: false,
             outlier_detection: OutlierConfig::default(),
+            removal_deadline: None,
             failover: FailoverConfig::default(),
             replicas: ReplicaConfig::default(),
             recovery: None,
             degraded: DegradedConfig::default(),
+            panic: PanicConfig::default(),
             stages: Vec::new(),
             gatekeepers: Vec::new(),
             gate_signal: GateSignal::default(),
@@ -105,6 +112,9 @@ impl MachineConfig {
 #[derive(Debug)]
 pub struct Machine {
     outfit: Outfit,
+    removal_deadline: Option<Duration>,
+    /// What commands want done, to be told with the next settling.
+    wanted: Vec<Effect>,
     watch_health: bool,
     entropy: Entropy,
     phase: Phase,
@@ -143,9 +153,13 @@ struct Resolution {
 impl Machine {
     /// A machine in IDLE. Nothing happens before [`Event::ExitIdle`].
     pub fn new(config: MachineConfig, policy: NamedPolicy) -> Self {
-        let MachineConfig { outlier_detection: outliers, recovery, degraded, replicas, failover, stages: custom, .. } = config;
-        let stages = StageConfigs { outliers, recovery, degraded, replicas, failover, custom };
+        let MachineConfig { outlier_detection: outliers, recovery, degraded, replicas, failover, panic, stages: custom, .. } =
+            config;
+        let signal = config.gate_signal.clone();
+        let stages = StageConfigs { outliers, recovery, degraded, replicas, failover, panic, custom, signal };
         Self {
+            removal_deadline: config.removal_deadline,
+            wanted: Vec::new(),
             outfit: Outfit { backoff: config.backoff, gatekeepers: config.gatekeepers, gate_signal: config.gate_signal },
             watch_health: config.watch_health,
             entropy: Entropy::from_seed(config.seed),
@@ -220,20 +234,10 @@ impl Machine {
         effects.push(Effect::StopResolver);
         self.resolution = Resolution::default();
         for subchannel in self.table.clear() {
-            self.let_go(&subchannel, effects);
+            self.let_go(&subchannel, None, effects);
         }
         self.policy_wake = None;
         self.dirty = true;
-    }
-
-    /// Closes what a subchannel has, which is gone.
-    fn let_go(&mut self, subchannel: &Subchannel, effects: &mut Vec<Effect>) {
-        let endpoint = subchannel.endpoint.key();
-        effects.extend(subchannel.attempt().map(|attempt| Effect::Close { slot: subchannel.slot, attempt }));
-        if subchannel.is_connected() {
-            self.events.push(LbEvent::Disconnected { endpoint: endpoint.clone(), reason: None });
-        }
-        self.events.push(LbEvent::EndpointRemoved(endpoint.clone()));
     }
 
     fn resolved(&mut self, mut update: ResolverUpdate, effects: &mut Vec<Effect>) {
@@ -252,7 +256,7 @@ impl Machine {
         self.resolution.resolved = true;
         self.resolution.note = update.note;
         for subchannel in difference.removed {
-            self.let_go(&subchannel, effects);
+            self.let_go(&subchannel, self.removal_deadline, effects);
         }
         self.events.extend(difference.added.into_iter().map(LbEvent::EndpointAdded));
         self.events.extend(difference.updated.into_iter().map(LbEvent::EndpointUpdated));
@@ -335,6 +339,7 @@ impl Machine {
             Command::WatchHealth(watch) => self.watch_health(watch),
             Command::Drain(endpoint, drained) => return self.drain(endpoint, drained),
             Command::Rebuild => {}
+            Command::DrainWithin(endpoint, within) => return self.drain_within(endpoint, within),
             Command::Disable(endpoint, disabled) => return self.disable(endpoint, disabled),
             Command::Degrade(endpoint, share) => {
                 self.dirty |= self.balancer.recovery.levers.set(endpoint, share);
@@ -352,13 +357,6 @@ impl Machine {
             self.table.iter_mut().for_each(|subchannel| {
                 subchannel.health(ServingStatus::Serving);
             });
-        }
-    }
-
-    fn drain(&mut self, endpoint: EndpointKey, drained: bool) {
-        if self.balancer.drain.set(endpoint.clone(), drained) {
-            self.dirty |= self.table.contains(&endpoint);
-            self.events.push(LbEvent::Drained { endpoint, drained });
         }
     }
 

@@ -44,6 +44,7 @@ impl Machine {
             load_reports: outcome.plan.load_reports,
             failover: outcome.failover,
             promotions: outcome.promotions,
+            panic: outcome.panic,
             derived: Derived::default(),
         })));
     }

@@ -26,6 +26,7 @@ impl Machine {
     /// Does what the events since the last call made necessary. Calling it with nothing to do is cheap and has no effects.
     pub fn settle(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.dirty |= self.policy_wake.is_some_and(|at| at <= now);
+        effects.append(&mut self.wanted);
         self.start_attempts(now, effects);
         if mem::take(&mut self.dirty) {
             let outcome = self.decide(now, effects);

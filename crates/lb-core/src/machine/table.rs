@@ -96,6 +96,11 @@ impl Table {
         self.by_key.contains_key(endpoint)
     }
 
+    /// The subchannel of an endpoint.
+    pub(super) fn of_mut(&mut self, endpoint: &EndpointKey) -> Option<&mut Subchannel> {
+        self.places.get_mut(*self.by_key.get(endpoint)?)?.subchannel.as_mut()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.order.len()
     }

@@ -307,11 +307,11 @@ impl Selector {
                 let hand = self.hands.links.get(&slot).and_then(|(_, key)| self.hands.by_key.get(key));
                 events.push(Event::Health { slot, attempt, status: hand.map_or(ServingStatus::Serving, Hand::status) });
             }
-            Effect::Close { slot, .. } => drop(self.hands.links.remove(&slot)),
+            Effect::Close { slot, .. } | Effect::Retire { slot, .. } => drop(self.hands.links.remove(&slot)),
             Effect::WakeAt(at) => self.wake_at = at,
             Effect::Publish(snapshot) => self.snapshot = snapshot,
             Effect::Emit(event) => self.emit(event),
-            Effect::StartResolver | Effect::StopResolver | Effect::ReResolve => {}
+            Effect::StartResolver | Effect::StopResolver | Effect::ReResolve | Effect::Spare(_) => {}
         }
     }
 }

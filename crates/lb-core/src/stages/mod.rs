@@ -6,18 +6,23 @@
 //!
 //! [`DisableStage`], [`RegistryDisableStage`], [`DrainStage`] and [`RegistryHealthStage`] say who may take calls at all and come first;
 //! [`OutlierStage`], if it is on, shows as failing whom calls find failing. Then every endpoint gets its [share](crate::recovery);
-//! [`ReplicaStage`] hides who stands by for another; [`PriorityStage`] chooses a group among those.
+//! [`ReplicaStage`] hides who stands by for another; [`PriorityStage`] chooses a group among those; [`PanicRule`] takes some of it
+//! back when too few are left.
 
 mod disable;
 mod drain;
 mod outlier;
+mod panic;
 mod priority;
 mod registry_health;
 mod replica;
 
 pub use disable::{DisableStage, RegistryDisableStage};
 pub use drain::DrainStage;
-pub use outlier::{FailurePercentageEjection, LatencyEjection, OutlierConfig, OutlierStage, SuccessRateEjection};
+pub use outlier::{
+    ConsecutiveEjection, FailurePercentageEjection, LatencyEjection, OutlierConfig, OutlierStage, SuccessRateEjection,
+};
+pub use panic::{PanicConfig, PanicRule, PanicState};
 pub use priority::{FailBack, FailoverConfig, FailoverState, GroupState, PriorityStage};
 pub use registry_health::RegistryHealthStage;
 pub use replica::{Promotion, ReplicaConfig, ReplicaStage};

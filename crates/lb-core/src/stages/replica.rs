@@ -2,7 +2,7 @@
 //!
 //! An endpoint may say whose [replica](crate::Attributes::replica_of) it is. It then gets no calls while that one, its primary, can take
 //! them, but is kept connected (`hot_standby`), and takes the primary's place when that fails: in TRANSIENT_FAILURE, not serving by its
-//! health check, ejected, drained, unhealthy in the registry, not listed, or CONNECTING for longer than `promote_after`. Every replica of
+//! health check, ejected, its circuit breaker open, drained, unhealthy in the registry, not listed, or CONNECTING for longer than `promote_after`. Every replica of
 //! a primary takes over at once; for one after the other let the second be the replica of the first.
 //!
 //! **The way back.** A primary that has been READY for `hand_back_after` without a break takes its place again; until then its replica
@@ -29,13 +29,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use config::ReplicaConfig;
+use http::HeaderMap;
 use links::Links;
 
 use crate::connectivity::ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
 use crate::endpoint::EndpointKey;
 use crate::event::LbEvent;
+use crate::gate::{Entry, Refusal};
+use crate::hints::PickHints;
 use crate::policy::{Plan, Stage, SubchannelView};
 use crate::slot::Slot;
+use crate::wishes::Misfit;
 
 /// Hides replicas while their primaries can take calls, and primaries while they prove themselves.
 #[derive(Debug, Default)]
@@ -80,6 +84,8 @@ struct Primary {
     ready_since: Option<Instant>,
     /// While CONNECTING, since when.
     connecting_since: Option<Instant>,
+    /// While its circuit breaker is open, when it lets a call in again.
+    trial_at: Option<Instant>,
     /// Why it is not able, in words.
     reason: String,
 }
@@ -88,11 +94,14 @@ impl Primary {
     /// `row` is `None` if an earlier stage hides it.
     fn observe(&mut self, now: Instant, row: Option<&SubchannelView>, config: &ReplicaConfig) {
         let state = row.map(|row| row.state);
-        self.ready_since = (state == Some(Ready)).then(|| self.ready_since.unwrap_or(now));
+        let open = row.filter(|row| row.state == Ready).and_then(|row| breaker_open(now, row));
+        self.trial_at = open.as_ref().and_then(|refusal| refusal.until);
+        self.ready_since = (state == Some(Ready) && open.is_none()).then(|| self.ready_since.unwrap_or(now));
         self.connecting_since = (state == Some(Connecting)).then(|| self.connecting_since.unwrap_or(now));
         let hangs = || self.hangs_at(config).is_some_and(|at| at <= now);
         self.able = match state {
-            Some(Ready | Idle) => true,
+            Some(Ready) => open.is_none(),
+            Some(Idle) => true,
             Some(Connecting) => !hangs(),
             Some(TransientFailure | Shutdown) | None => false,
         };
@@ -100,6 +109,7 @@ impl Primary {
             self.displaced = true;
             self.reason = match (state, row.and_then(|row| row.error.as_ref())) {
                 (None, _) => "drained, or unhealthy in the registry".into(),
+                (Some(Ready), _) => "its circuit breaker is open".into(),
                 (Some(Connecting), _) => "CONNECTING for too long".into(),
                 (Some(state), None) => state.to_string(),
                 (Some(_), Some(error)) => error.to_string(),
@@ -155,7 +165,8 @@ impl ReplicaStage {
             let primary = self.primaries.entry(*slot).or_default();
             primary.observe(now, rows.get(slot).copied(), &self.config);
             let due = if primary.displaced { primary.proves_itself_at(&self.config) } else { primary.hangs_at(&self.config) };
-            due.filter(|at| *at > now).into_iter().for_each(|at| plan.wake_at(at));
+            let due = [due, primary.trial_at].into_iter().flatten();
+            due.filter(|at| *at > now).for_each(|at| plan.wake_at(at));
         }
     }
 
@@ -242,6 +253,13 @@ impl ReplicaStage {
 /// Notes the answer for everybody on the way to it, from the top down.
 fn settle(known: &mut BTreeMap<Slot, bool>, path: &[Slot], covered: bool) {
     known.extend(path.iter().map(|slot| (*slot, covered)));
+}
+
+/// The refusal of its circuit breaker, if that lets no call in; where methods have breakers of their own, that of the others counts.
+fn breaker_open(now: Instant, row: &SubchannelView) -> Option<Refusal> {
+    let (headers, hints) = (HeaderMap::new(), PickHints::default());
+    let entry = Entry { now, method: "", headers: &headers, hints: &hints, endpoint: &row.endpoint, entropy: 0, must: false };
+    row.gates.as_ref()?.refusal(&entry).filter(|refusal| refusal.reason == Misfit::BreakerOpen && !refusal.soft)
 }
 
 impl Stage for ReplicaStage {

@@ -2,6 +2,7 @@
 
 mod estimates;
 mod histogram;
+mod row;
 #[cfg(test)]
 mod tests;
 mod ticks;
@@ -13,10 +14,12 @@ use std::time::{Duration, Instant};
 use estimates::{Estimates, faded};
 use histogram::Histogram;
 pub use histogram::Quantiles;
+use row::InARow;
 use serde::{Deserialize, Serialize};
 pub(crate) use ticks::ticks;
 
 use crate::feedback::Done;
+use crate::gate::GateSignal;
 use crate::load::LoadReport;
 
 /// What happened at one endpoint, kept as long as the resolver lists it.
@@ -54,6 +57,7 @@ pub struct EndpointStats {
     extra: AtomicU64,
     /// Made with the first success: many endpoints of a large set never get a call.
     histogram: OnceLock<Box<Histogram>>,
+    row: InARow,
 }
 
 impl EndpointStats {
@@ -79,6 +83,7 @@ impl EndpointStats {
     #[inline]
     pub fn finish(&self, done: &Done<'_>) {
         self.end(done.outcome);
+        self.row.finished(done);
         let (known, at, took) = (self.known(), ticks(done.now), done.latency.as_secs_f32());
         self.learn(match done.outcome {
             Outcome::Success => {
@@ -151,6 +156,22 @@ impl EndpointStats {
     /// before the first answer; cancelled calls do not count.
     pub fn success_rate(&self) -> Option<f64> {
         (self.succeeded() > 0 || self.failed() > 0).then(|| f64::from(1.0 - load_f32(&self.failing)))
+    }
+
+    /// How many of the latest answers in a row were failures of the server: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
+    /// UNAVAILABLE or DATA_LOSS, or none because the connection was lost. Cancelled calls count as no answer.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.row.failures()
+    }
+
+    /// How many of the latest answers in a row were UNAVAILABLE or DEADLINE_EXCEEDED, or none because the connection was lost.
+    pub fn gateway_failures_in_a_row(&self) -> u32 {
+        self.row.gateway()
+    }
+
+    /// Wakes the channel when there are so many failures, or failures of that other kind, in a row; 0 is never.
+    pub(crate) fn watch_rows(&self, failures: u32, gateway: u32, signal: &GateSignal) {
+        self.row.watch(failures, gateway, signal);
     }
 
     /// Calls begun and not ended, streams included until their trailers.

@@ -52,7 +52,9 @@ impl SimNet {
                 self.plan(Duration::ZERO, Happening::Try(attempt, 0));
                 self.plan(timeout, Happening::TimedOut(attempt));
             }
-            Effect::Close { attempt, .. } => {
+            Effect::Spare(_) => {}
+            // Nothing is in progress here: what a graceful close waits for is over at once.
+            Effect::Close { attempt, .. } | Effect::Retire { attempt, .. } => {
                 self.world.forget(attempt);
                 self.record(What::Close(attempt));
             }

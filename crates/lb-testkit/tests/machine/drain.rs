@@ -1,11 +1,13 @@
 //! The lever that takes an endpoint out of use and back.
 
 use lb_core::ConnectivityState::{Ready, TransientFailure};
-use lb_core::machine::Command;
+use lb_core::machine::{Command, Effect, Event, MachineConfig};
 use lb_core::{EndpointKey, LbEvent};
 use lb_testkit::SimNet;
 
-use crate::support::{A, B, events, failure, generation, keys, round_robin, row, running, secs, states};
+use crate::support::{
+    A, B, Bare, connects, endpoint, events, failure, generation, keys, round_robin, row, running, secs, states, update,
+};
 
 fn drain(net: &mut SimNet, endpoint: &str, drained: bool) {
     net.command(Command::Drain(endpoint.into(), drained));
@@ -90,8 +92,56 @@ fn a_drained_endpoint_that_loses_its_connection_is_connected_again() {
 fn draining_survives_idleness() {
     let mut net = running(round_robin(), &[A, B]);
     drain(&mut net, A, true);
-    net.tell(lb_core::machine::Event::EnterIdle);
+    net.tell(Event::EnterIdle);
     net.exit_idle();
     net.run_for(secs(1));
     assert_eq!(picked(&mut net), [B.into()]);
+}
+
+#[test]
+fn draining_within_a_time_closes_the_connection_which_is_made_again_when_it_is_taken_back() {
+    let mut net = running(round_robin(), &[A, B]);
+    net.command(Command::DrainWithin(A.into(), secs(30)));
+    assert_eq!((net.connected(), row(&net, A).excluded), (vec![B.to_owned()], Some("drained")));
+    net.run_for(secs(600));
+    assert_eq!((net.attempts(A).len(), picked(&mut net)), (1, vec![B.into()]));
+    drain(&mut net, A, false);
+    net.run_for(secs(1));
+    assert_eq!((net.attempts(A).len(), picked(&mut net)), (2, vec![A.into(), B.into()]));
+}
+
+#[test]
+fn what_is_retired_has_the_time_it_is_given_and_spared_when_it_is_taken_back() {
+    let mut bare = Bare::new(round_robin(), std::time::Instant::now());
+    let attempts = connects(&bare.tell([Event::ExitIdle, Event::Resolved(update([endpoint(A), endpoint(B)]))]));
+    bare.connect(&attempts[1]);
+    let effects = bare.tell([Event::Command(Command::DrainWithin(A.into(), secs(30)))]);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Close { .. })), "an attempt carries no calls: {effects:?}");
+    let effects = bare.tell([Event::Command(Command::Drain(A.into(), false))]);
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Spare(_))), "{effects:?}");
+    let again = connects(&effects).remove(0);
+    bare.connect(&again);
+    let effects = bare.tell([Event::Command(Command::DrainWithin(A.into(), secs(30)))]);
+    let retired = |effect: &Effect| matches!(effect, Effect::Retire { slot, within, reason, .. } if *slot == again.slot && *within == secs(30) && reason.contains("drained"));
+    assert!(effects.iter().any(retired), "{effects:?}");
+}
+
+#[test]
+fn an_endpoint_that_is_listed_no_more_is_retired_if_there_is_a_deadline() {
+    for deadline in [None, Some(secs(5))] {
+        let mut config = MachineConfig::new(1);
+        config.removal_deadline = deadline;
+        let mut bare = Bare::with(config, round_robin(), std::time::Instant::now());
+        let attempts = connects(&bare.tell([Event::ExitIdle, Event::Resolved(update([endpoint(A), endpoint(B)]))]));
+        attempts.iter().for_each(|attempt| drop(bare.connect(attempt)));
+        let effects = bare.tell([Event::Resolved(update([endpoint(B)]))]);
+        let (retired, closed) = effects.iter().fold((0, 0), |(retired, closed), effect| match effect {
+            Effect::Retire { within, reason, .. } if Some(*within) == deadline && reason.contains("no longer listed") => {
+                (retired + 1, closed)
+            }
+            Effect::Close { .. } => (retired, closed + 1),
+            _ => (retired, closed),
+        });
+        assert_eq!((retired, closed), if deadline.is_some() { (1, 0) } else { (0, 1) });
+    }
 }

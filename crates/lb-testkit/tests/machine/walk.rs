@@ -275,7 +275,8 @@ impl Checker {
                 self.name(slot, endpoint.key());
                 self.links.push(Link { slot, attempt, address: addresses[0].clone(), fate: Fate::Trying });
             }
-            Effect::Close { slot, attempt } => {
+            Effect::Spare(_) => {}
+            Effect::Close { slot, attempt } | Effect::Retire { slot, attempt, .. } => {
                 let link = self.links.iter_mut().find(|link| link.attempt == attempt).expect("only what was asked for is closed");
                 assert!(link.slot == slot && link.fate != Fate::Over, "closed twice: {link:?}");
                 link.fate = Fate::Over;

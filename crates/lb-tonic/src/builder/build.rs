@@ -129,6 +129,9 @@ impl LbChannelBuilder {
         config.failover = self.failover;
         self.replicas.check()?;
         config.replicas = self.replicas;
+        self.panic.check()?;
+        config.panic = self.panic;
+        config.removal_deadline = self.removal_deadline;
         config.stages = self.stages;
         (config.gatekeepers, config.gate_signal) = (self.gatekeepers, signal);
         let policy = match configs.policy() {

@@ -1,5 +1,7 @@
 //! From a failed attempt to the error the caller sees.
 
+use std::sync::Arc;
+
 use http::Response;
 use tonic::Code;
 
@@ -11,6 +13,9 @@ use crate::transport::{AttemptError, AttemptErrorKind};
 /// Names the endpoint and keeps the right code.
 pub(crate) fn failure(connected: &Connected, error: &AttemptError) -> CallError {
     let endpoint = connected.endpoint.key().clone();
+    if let Some(reason) = connected.ended.get().filter(|_| error.kind != AttemptErrorKind::NotSent) {
+        return CallError::Ended { endpoint, reason: Arc::clone(reason) };
+    }
     let reason = error.reason.clone();
     match error.kind {
         AttemptErrorKind::Failed(code) => CallError::Failed { endpoint, code, reason },

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -14,6 +14,7 @@ use lb_core::{Address, ConnectivityState, Endpoint, HealthCheck, HealthSubject, 
 use lb_transport::{ConnectAttempt, Connection, ConnectionHandle};
 use tokio::task::{AbortHandle as TaskHandle, JoinSet};
 
+use super::leaving::{Departing, Leaving};
 use crate::connection_service::ConnectionService;
 use crate::load::{OutOfBand, ProbesHandle, Readers, Subject};
 use crate::snapshot::Connected;
@@ -47,6 +48,7 @@ pub(crate) struct Connections {
     attempts: JoinSet<Attempted>,
     attempting: HashMap<AttemptId, TaskHandle>,
     open: HashMap<Slot, Open>,
+    leaving: Leaving,
     news: SelectAll<BoxStream<'static, Event>>,
 }
 
@@ -60,8 +62,10 @@ struct Open {
     health: Option<Watch>,
     reports: Option<OutOfBand>,
     probes: Option<ProbesHandle>,
+    /// Why its calls were ended, for all descriptions of it.
+    ended: Arc<OnceLock<Arc<str>>>,
     /// Dropped last: closes the connection once its streams have ended.
-    _handle: ConnectionHandle,
+    handle: ConnectionHandle,
 }
 
 /// A running health check; ends when dropped.
@@ -80,7 +84,7 @@ impl Connections {
     pub(crate) fn new(settings: ConnectorSettings, readers: Readers) -> Self {
         let (attempts, attempting, open, news) = (JoinSet::new(), HashMap::new(), HashMap::new(), SelectAll::new());
         let health_service = HealthService::default();
-        Self { settings, health_service, readers, attempts, attempting, open, news }
+        Self { settings, health_service, readers, attempts, attempting, open, leaving: Leaving::default(), news }
     }
 
     /// Starts an attempt on a task of its own, so that handshakes do not wait for each other.
@@ -114,6 +118,21 @@ impl Connections {
         if self.open.get(&slot).is_some_and(|open| open.attempt == attempt) {
             self.open.remove(&slot);
         }
+    }
+
+    /// Closes a connection gracefully, and ends the calls that are in progress after `within`.
+    pub(crate) fn retire(&mut self, slot: Slot, attempt: AttemptId, within: Duration, reason: Arc<str>) {
+        if let Some(open) = self.open.remove(&slot).filter(|open| open.attempt == attempt) {
+            // One that was never published has no calls.
+            if let Some(connected) = open.connected {
+                self.leaving.add(Departing { connected, handle: open.handle, reason }, within);
+            }
+        }
+    }
+
+    /// Connections on their way out.
+    pub(crate) fn leaving(&mut self) -> &mut Leaving {
+        &mut self.leaving
     }
 
     pub(crate) fn watch_health(&mut self, slot: Slot, attempt: AttemptId) {
@@ -180,7 +199,8 @@ impl Connections {
             health: None,
             reports: None,
             probes: None,
-            _handle: handle,
+            ended: Arc::default(),
+            handle,
         };
         self.open.insert(slot, open);
         Event::Connected { slot, attempt, address }
@@ -223,6 +243,7 @@ impl Open {
                     stats: Arc::clone(&view.stats),
                     transport: self.transport.clone(),
                     probes: Arc::clone(probes.probes()),
+                    ended: Arc::clone(&self.ended),
                 });
                 self.connected = Some(Arc::clone(&connected));
                 connected

@@ -10,6 +10,7 @@
 
 mod connections;
 mod idle;
+mod leaving;
 mod service_config;
 
 use std::sync::Arc;
@@ -70,6 +71,7 @@ enum Input {
     IdleCheck,
     Sweep,
     QueueDue,
+    Leaving,
 }
 
 impl Driver {
@@ -109,6 +111,7 @@ impl Driver {
 
     /// Waits for the next input. Cancel safe.
     async fn next(&mut self) -> Input {
+        let leaving = self.connections.leaving().next();
         tokio::select! {
             wishes = self.shared.inbox.wished() => Input::Wishes(wishes),
             update = next_update(&mut self.resolving) => Input::Resolved(update),
@@ -116,6 +119,7 @@ impl Driver {
             () = wake(self.wake_at) => Input::Tick,
             () = wake(self.source.configs.retry_at().map(Instant::from_std)) => Input::ConfigRetry,
             () = wake(self.idle.next_check()) => Input::IdleCheck,
+            () = wake(leaving) => Input::Leaving,
             () = wake(self.sweep.as_ref().map(Sweep::next)) => Input::Sweep,
             () = self.shared.queue_due() => Input::QueueDue,
         }
@@ -157,6 +161,11 @@ impl Driver {
                     return true;
                 }
                 Event::EnterIdle
+            }
+            Input::Leaving => {
+                let told = self.connections.leaving().end();
+                told.iter().for_each(|event| self.emit(event));
+                return true;
             }
             Input::Sweep => {
                 self.sweep.iter_mut().for_each(Sweep::run);
@@ -257,6 +266,8 @@ impl Driver {
                 self.connections.connect(slot, attempt, endpoint, addresses, timeout);
             }
             Effect::Close { slot, attempt } => self.connections.close(slot, attempt),
+            Effect::Retire { slot, attempt, within, reason } => self.connections.retire(slot, attempt, within, reason),
+            Effect::Spare(slot) => self.connections.leaving().spare(slot),
             Effect::WatchHealth { slot, attempt } => self.connections.watch_health(slot, attempt),
             Effect::WakeAt(at) => self.wake_at = at.map(Instant::from_std),
             Effect::Publish(snapshot) => self.publish(snapshot),

@@ -29,6 +29,10 @@ pub struct OutlierConfig {
     pub failure_percentage: Option<FailurePercentageEjection>,
     /// By mean latency against the others' median; `None` is off.
     pub latency: Option<LatencyEjection>,
+    /// By failures of the server in a row, at once; `None` is off.
+    pub consecutive_failures: Option<ConsecutiveEjection>,
+    /// By answers in a row that say the server cannot be reached or is too late, at once; `None` is off.
+    pub consecutive_gateway_failures: Option<ConsecutiveEjection>,
 }
 
 /// Ejects what succeeds less often than the others.
@@ -75,6 +79,23 @@ pub struct LatencyEjection {
     pub request_volume: u32,
 }
 
+/// Ejects what fails so many times in a row, without waiting for the end of the interval and whatever the others do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsecutiveEjection {
+    /// How many failures in a row are too many, from 1; default 5, as Envoy's.
+    pub threshold: u32,
+    /// The chance that one with so many is ejected, 0 to 100; default 100. (Envoy's is 0 for gateway failures; here who asks for the
+    /// measure means it.)
+    pub enforcement_percentage: u32,
+}
+
+impl Default for ConsecutiveEjection {
+    fn default() -> Self {
+        Self { threshold: 5, enforcement_percentage: 100 }
+    }
+}
+
 impl Default for OutlierConfig {
     fn default() -> Self {
         Self {
@@ -85,6 +106,8 @@ impl Default for OutlierConfig {
             success_rate: None,
             failure_percentage: None,
             latency: None,
+            consecutive_failures: None,
+            consecutive_gateway_failures: None,
         }
     }
 }
@@ -110,10 +133,11 @@ impl Default for LatencyEjection {
 
 impl OutlierConfig {
     /// From the fields of gRFC A50, in gRPC's JSON; unknown fields are ignored. A measure is on if its object is there, `{}` with
-    /// defaults; ours is `latencyEjection` with `factor`, `atLeast` and the fields the others have.
+    /// defaults; ours are `latencyEjection` with `factor`, `atLeast` and the fields the others have, and `consecutiveFailures` and
+    /// `consecutiveGatewayFailures` with `threshold` and `enforcementPercentage`.
     ///
     /// # Errors
-    /// A wrong type, a negative or malformed duration, a percentage above 100.
+    /// A wrong type, a negative or malformed duration, a percentage above 100, a row of 0.
     pub fn from_json(config: &Value) -> Result<Self, ConfigError> {
         let default = Self::default();
         let fields = Fields { path: NAME.to_owned(), value: config };
@@ -126,12 +150,24 @@ impl OutlierConfig {
             success_rate: fields.object("successRateEjection")?.map(|fields| fields.success_rate()).transpose()?,
             failure_percentage: fields.object("failurePercentageEjection")?.map(|fields| fields.failures()).transpose()?,
             latency: fields.object("latencyEjection")?.map(|fields| fields.latency()).transpose()?,
+            consecutive_failures: fields.object("consecutiveFailures")?.map(|fields| fields.in_a_row()).transpose()?,
+            consecutive_gateway_failures: fields
+                .object("consecutiveGatewayFailures")?
+                .map(|fields| fields.in_a_row())
+                .transpose()?,
         })
     }
 
     /// Whether anybody can be ejected.
     pub fn is_on(&self) -> bool {
-        self.success_rate.is_some() || self.failure_percentage.is_some() || self.latency.is_some()
+        self.success_rate.is_some() || self.failure_percentage.is_some() || self.latency.is_some() || self.counts_rows()
+    }
+}
+
+impl OutlierConfig {
+    /// Whether endpoints are ejected for failures in a row.
+    pub(super) fn counts_rows(&self) -> bool {
+        self.consecutive_failures.is_some() || self.consecutive_gateway_failures.is_some()
     }
 }
 
@@ -188,6 +224,16 @@ impl<'a> Fields<'a> {
             minimum_hosts: self.whole("minimumHosts", default.minimum_hosts)?,
             request_volume: self.whole("requestVolume", default.request_volume)?,
         })
+    }
+
+    fn in_a_row(&self) -> Result<ConsecutiveEjection, ConfigError> {
+        let default = ConsecutiveEjection::default();
+        let threshold = self.whole("threshold", default.threshold)?;
+        if threshold == 0 {
+            return Err(ConfigError::new(format!("{}.threshold", self.path), threshold, "a whole number from 1"));
+        }
+        let enforcement_percentage = self.percent("enforcementPercentage", default.enforcement_percentage)?;
+        Ok(ConsecutiveEjection { threshold, enforcement_percentage })
     }
 
     fn latency(&self) -> Result<LatencyEjection, ConfigError> {

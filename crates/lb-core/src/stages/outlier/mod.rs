@@ -1,7 +1,7 @@
 //! Ejects endpoints whose calls go wrong while they go well elsewhere.
 //!
 //! Health checks ask an endpoint how it is; this looks at what becomes of calls. Every `interval` each endpoint's calls of that interval
-//! are judged against the others' by up to three measures, each off unless asked for:
+//! are judged against the others' by up to three measures, and by two more at once, each off unless asked for:
 //!
 //! - **success rate**: below the mean of all by `stdevFactor` standard deviations. Finds the one that is worse than its peers, whatever
 //!   their level; with one bad endpoint among good ones it needs five of them at the default factor (the deviation of one among `n` is
@@ -9,6 +9,11 @@
 //! - **failure percentage**: above a fixed threshold.
 //! - **latency** (ours, not gRPC's): a mean latency above a multiple of the median of all. For the endpoint that answers everything, and
 //!   too late.
+//! - **failures in a row** (Envoy's, not gRPC's): so many answers one after the other that are failures of the server, whatever the others
+//!   do. Judged when the last of them ends, not at the end of the interval. Codes that blame the caller, such as NOT_FOUND, are answers
+//!   and end the row; a lost connection continues it. **Gateway failures in a row** are those that say that the server cannot be reached or is
+//!   too late: UNAVAILABLE, DEADLINE_EXCEEDED, a lost connection. Envoy's third kind, of local origin, is contained in both, as it is there
+//!   unless told apart.
 //!
 //! An ejected endpoint is shown to policies as failing; its connection and its calls stay. It comes back by itself after
 //! `baseEjectionTime`, and after a multiple of it each time it is ejected again; a clean interval takes one off the multiple. As
@@ -33,9 +38,13 @@
 //! # Ok::<(), lb_core::ConfigError>(())
 //! ```
 //!
-//! Source: gRFC A50, A61.
+//! A row counts on its own for each endpoint and goes on over intervals. Every call in flight on a connection that is lost makes a row
+//! longer: a server that restarts with five calls in flight is ejected for them, although it may be back in a second.
+//!
+//! Source: gRFC A50, A61; Envoy's outlier detection for failures in a row.
 
 mod config;
+mod row;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -44,12 +53,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use config::{FailurePercentageEjection, LatencyEjection, OutlierConfig, SuccessRateEjection};
+pub use config::{ConsecutiveEjection, FailurePercentageEjection, LatencyEjection, OutlierConfig, SuccessRateEjection};
 
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 use crate::entropy::Entropy;
 use crate::policy::{Plan, Stage, SubchannelView};
+use row::Rows;
 
 /// Shows endpoints as failing whose calls go wrong while they go well elsewhere.
 #[derive(Debug)]
@@ -66,6 +76,8 @@ struct Record {
     /// The endpoint's counters when the interval began.
     before: Counts,
     ejected: Option<Ejection>,
+    /// How long its rows of failures were when they were judged last.
+    rows_before: Rows,
     /// How many times the base time it is ejected for; sinks by one with every clean interval.
     multiplier: u32,
 }
@@ -111,9 +123,11 @@ impl OutlierStage {
         }
         if known < view.len() {
             for row in view {
-                self.records
-                    .entry(row.endpoint.key().clone())
-                    .or_insert_with(|| Record { before: Counts::of(row), ..Record::default() });
+                self.records.entry(row.endpoint.key().clone()).or_insert_with(|| Record {
+                    before: Counts::of(row),
+                    rows_before: Rows::of(row),
+                    ..Record::default()
+                });
             }
         }
     }
@@ -130,8 +144,10 @@ impl Stage for OutlierStage {
         }
         self.follow(view);
         let began = *self.began.get_or_insert(now);
+        let mut entropy = Entropy::from_seed(plan.entropy);
+        self.judge_rows(now, view, &mut entropy, &plan.signal);
         if now >= began + self.config.interval {
-            self.sweep(now, view, &mut Entropy::from_seed(plan.entropy));
+            self.sweep(now, view, &mut entropy);
             self.began = Some(now);
         }
         // An interval of 0 is one of the shortest time a policy can ask to be woken after.

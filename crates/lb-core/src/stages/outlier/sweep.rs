@@ -68,7 +68,7 @@ impl OutlierStage {
         let threshold = mean - variance.sqrt() * f64::from(measure.stdev_factor) / 1000.0;
         for case in judged {
             let reason = || format!("{:.0} % of its calls succeed, of all {:.0} %", case.success() * 100.0, mean * 100.0);
-            if case.success() < threshold && !self.eject(now, case, measure.enforcement_percentage, entropy, reason) {
+            if case.success() < threshold && !self.eject(now, &case.key, measure.enforcement_percentage, entropy, reason) {
                 return;
             }
         }
@@ -83,7 +83,8 @@ impl OutlierStage {
         for case in judged {
             let failed = (1.0 - case.success()) * 100.0;
             let reason = || format!("{failed:.0} % of its calls fail, more than {} %", measure.threshold);
-            if failed > f64::from(measure.threshold) && !self.eject(now, case, measure.enforcement_percentage, entropy, reason) {
+            if failed > f64::from(measure.threshold) && !self.eject(now, &case.key, measure.enforcement_percentage, entropy, reason)
+            {
                 return;
             }
         }
@@ -103,17 +104,17 @@ impl OutlierStage {
             let Some(latency) = case.latency else { continue };
             let reason = || format!("its calls take {latency:.1?}, those of all {median:.1?}");
             let slow = latency > median.mul_f64(f64::from(measure.factor) / 1000.0) && latency > measure.at_least;
-            if slow && !self.eject(now, case, measure.enforcement_percentage, entropy, reason) {
+            if slow && !self.eject(now, &case.key, measure.enforcement_percentage, entropy, reason) {
                 return;
             }
         }
     }
 
     /// Ejects an endpoint, if chance allows; `false` if no more may be.
-    fn eject(
+    pub(super) fn eject(
         &mut self,
         now: Instant,
-        case: &Case,
+        key: &EndpointKey,
         enforcement: u32,
         entropy: &mut Entropy,
         reason: impl FnOnce() -> String,
@@ -122,7 +123,7 @@ impl OutlierStage {
         if ejected * 100 >= all * self.config.max_ejection_percent as usize {
             return false;
         }
-        if let Some(record) = self.records.get_mut(&case.key)
+        if let Some(record) = self.records.get_mut(key)
             && record.ejected.is_none()
             && entropy.fraction() * 100.0 < f64::from(enforcement)
         {

@@ -11,6 +11,8 @@ struct World {
     rows: Vec<(Option<&'static str>, ConnectivityState)>,
     /// Hidden by an earlier stage.
     hidden: Vec<usize>,
+    /// Those of the first endpoint.
+    gates: Option<Arc<crate::gate::Gates>>,
     plan: Plan,
 }
 
@@ -22,7 +24,8 @@ impl World {
     }
 
     fn with(config: ReplicaConfig, rows: &[(Option<&'static str>, ConnectivityState)]) -> Self {
-        Self { stage: ReplicaStage::new(config), now: start(), rows: rows.to_vec(), hidden: Vec::new(), plan: Plan::default() }
+        let (stage, rows) = (ReplicaStage::new(config), rows.to_vec());
+        Self { stage, now: start(), rows, hidden: Vec::new(), gates: None, plan: Plan::default() }
     }
 
     fn visible(&mut self) -> Vec<usize> {
@@ -33,6 +36,7 @@ impl World {
             attributes.id = Some(index.to_string().into());
             attributes.replica_of = primary.map(Arc::from);
         }
+        view.iter_mut().take(1).for_each(|row| row.gates = self.gates.clone());
         self.plan = Plan::default();
         self.stage.list(&view);
         view.retain(|row| !self.hidden.contains(&row.slot.index()));
@@ -128,6 +132,35 @@ fn a_primary_that_another_stage_hides_is_replaced() {
     assert!(world.told()[0].ends_with("drained, or unhealthy in the registry"));
     world.hidden = vec![];
     assert_eq!((world.visible(), world.after(10 * SECOND)), (vec![1], vec![0]));
+}
+
+/// A breaker that is open until then.
+#[derive(Debug)]
+struct Open(Instant);
+
+impl crate::gate::Gate for Open {
+    fn enter(&self, entry: &Entry<'_>) -> Result<u64, Refusal> {
+        self.refusal(entry).map_or(Ok(0), Err)
+    }
+    fn left(&self, _token: u64, _done: &crate::Done<'_>) {}
+    fn unused(&self, _token: u64) {}
+    fn refusal(&self, entry: &Entry<'_>) -> Option<Refusal> {
+        (entry.now < self.0).then(|| Refusal::breaker_open(Some(self.0)))
+    }
+}
+
+#[test]
+fn a_primary_whose_breaker_is_open_is_replaced_and_tried_again_when_that_lets_calls_in() {
+    let mut world = World::new(&[(None, Ready), (Some("0"), Ready)]);
+    assert_eq!(world.visible(), [0]);
+    let trial = world.now + 5 * SECOND;
+    let gates: Box<[Arc<dyn crate::gate::Gate>]> = Box::new([Arc::new(Open(trial))]);
+    world.gates = Some(Arc::new(crate::gate::Gates::new(gates)));
+    assert_eq!(world.visible(), [0, 1], "it refuses calls at the pick, and its replica takes them");
+    assert!(world.told()[0].ends_with("its circuit breaker is open"));
+    assert_eq!(world.plan.wake_at, Some(trial));
+    assert_eq!(world.after(5 * SECOND), [1], "now it proves itself");
+    assert_eq!(world.after(10 * SECOND), [0]);
 }
 
 #[test]
