@@ -8,19 +8,20 @@
 //! | [`Gradient`] of an endpoint | attempts at once there, as many as it has shown to bear | at the pick, a gate | goes to another endpoint |
 //!
 //! What is shed ends with RESOURCE_EXHAUSTED, [which limit](ShedBy) it was and when to come again. A call that no endpoint may take is shed, too,
-//! unless the channel has a queue for it.
+//! unless the channel has a [queue](crate::queue) for it.
 //!
 //! **Which when.** *To pay for what was bought* (a quota of a third party, so many calls a second): the channel's rate. *So that one does not
 //! starve the others*: by key. *So that what is expensive stays rare*: by method. *So that servers are not overloaded*: the adaptive limit, or
-//! a fixed one, not a rate, because a rate that suits a healthy server kills a sick one. *So that a
+//! a fixed one ([`concurrency`](crate::concurrency)), not a rate, because a rate that suits a healthy server kills a sick one. *So that a
 //! program gone wild does no harm*: the flood guard. A limit of one channel knows nothing of other channels: what holds for a whole
 //! fleet of clients has to be limited at the server.
 //!
 //! **Order.** The guard first, because it is the cheapest; then key, method, channel, from the narrowest to the widest. A call that one of
 //! them sheds gives back what it took from those before, so nobody pays for a call that was not made.
 //!
-//! **Cost.** The guard, each bucket and the adaptive limit are one compare-and-swap each on memory that all callers share: 5 to 20 ns alone, up
-//! to 100 ns where many cores call at once. Nothing is locked, and nothing allocated but for the error of a call that is shed.
+//! **Cost.** The guard, each bucket and the adaptive limit are one compare-and-swap each on memory that all callers share: 20 ns alone, 40 ns
+//! where two cores call at once, on the machine this was measured on. A call looks at the clock once for all of them together. Nothing is
+//! locked, and nothing allocated but for the error of a call that is shed.
 //!
 //! ```
 //! use std::time::Instant;

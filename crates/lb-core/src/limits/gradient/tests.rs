@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -310,6 +311,37 @@ fn calls_that_are_taken_back_or_given_up_leave_no_trace() {
         gradient.leave(now + round * Duration::from_millis(5), Duration::from_secs(9), Ending::Ignored);
     }
     assert_eq!((gradient.in_flight(), gradient.limit(), gradient.unloaded()), (0, 20, None));
+}
+
+#[test]
+fn threads_together_never_exceed_the_limit_and_leave_nothing_behind() {
+    let gradient = Gradient::new(&config().initial(7).unwrap().between(7, 7).unwrap());
+    let (now, begun, most) = (start(), AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (gradient, begun, most) = (&gradient, &begun, &most);
+            scope.spawn(move || {
+                let mut held = 0;
+                let mut dice = Dice(thread);
+                for round in 0..5_000_u32 {
+                    if dice.unit() < 0.5 && gradient.enter() {
+                        held += 1;
+                        most.fetch_max(begun.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    } else if held > 0 {
+                        held -= 1;
+                        begun.fetch_sub(1, Ordering::SeqCst);
+                        gradient.leave(now + round * Duration::from_millis(1), Duration::from_millis(3), Ending::Answered);
+                    }
+                }
+                (0..held).for_each(|_| {
+                    begun.fetch_sub(1, Ordering::SeqCst);
+                    gradient.back();
+                });
+            });
+        }
+    });
+    assert!((1..=7).contains(&most.load(Ordering::SeqCst)), "{most:?}");
+    assert_eq!(gradient.in_flight(), 0);
 }
 
 #[test]
