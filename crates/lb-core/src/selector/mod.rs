@@ -135,8 +135,21 @@ impl Selector {
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn with_registry(seed: u64, policy: &str, config: &Value, registry: PolicyRegistry) -> Result<Self, SelectorError> {
+        Self::with_settings(MachineConfig::new(seed), policy, config, registry)
+    }
+
+    /// The same with gates, stages, ejection and whatever else a channel's machine can be given. Health is always set by hand.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn with_settings(
+        mut settings: MachineConfig,
+        policy: &str,
+        config: &Value,
+        registry: PolicyRegistry,
+    ) -> Result<Self, SelectorError> {
         let named = NamedPolicy::new(policy, registry.build(policy, config)?);
-        let mut settings = MachineConfig::new(seed);
+        let seed = settings.seed;
         settings.watch_health = true;
         Ok(Self {
             machine: Machine::new(settings, named),

@@ -268,3 +268,18 @@ fn data_that_makes_no_sense_is_an_error_and_never_a_panic() {
         assert!(reply["error"].as_str().unwrap().contains(complaint), "{operation}: {reply}");
     }
 }
+
+#[test]
+fn gates_count_and_a_report_opens_them() {
+    let mut settings = MachineConfig::new(7);
+    settings.gatekeepers = vec![Arc::new(crate::concurrency::ConcurrencyLimit::new(1))];
+    let mut selector = Selector::with_settings(settings, "round_robin", &Value::Null, PolicyRegistry::default()).unwrap();
+    let (now, none) = (start(), PickHints::new());
+    selector.add_all(now, (0..2).map(endpoint)).unwrap();
+    let (one, other) = (selector.select(now, &none).unwrap(), selector.select(now, &none).unwrap());
+    assert_ne!(one.key, other.key);
+    let Err(SelectorError::NothingFits(unfit)) = selector.select(now, &none) else { panic!("both are at their limit") };
+    assert_eq!(unfit.removed_by(&Misfit::AtLimit), 2);
+    selector.report(now, one.ticket, Outcome::Success, None).unwrap();
+    assert_eq!(selector.select(now, &none).unwrap().key, one.key);
+}
