@@ -93,6 +93,22 @@ async fn a_failing_endpoint_opens_its_breaker_others_serve_and_trials_bring_it_b
 }
 
 #[tokio::test]
+async fn pick_first_goes_to_the_next_one_while_the_breaker_of_its_own_is_open() {
+    let servers = servers(2).await;
+    let builder = LbChannel::builder(target_of(&servers)).policy("pick_first").circuit_breaker(slow());
+    let channel = builder.build().unwrap();
+    servers[0].fail(Code::Unavailable);
+    for _ in 0..5 {
+        call(&channel).await.unwrap_err();
+    }
+    let mut waiting = Request::new(request("x"));
+    waiting.extensions_mut().insert(PickOptions::new().wait_for_ready(true));
+    let reply = soon("another one is connected", EchoClient::new(channel.clone()).unary(waiting)).await.unwrap();
+    assert_eq!(reply.get_ref().server, "s1");
+    assert_eq!((call(&channel).await.unwrap().get_ref().server.as_str(), servers[0].calls()), ("s1", 5), "and is stayed with");
+}
+
+#[tokio::test]
 async fn when_all_are_open_the_error_says_so_and_when_the_next_trial_is() {
     let servers = servers(2).await;
     let channel = channel(&servers, slow()).await;

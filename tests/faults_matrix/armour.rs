@@ -61,8 +61,6 @@ impl Armour {
 fn repeated(may_fail: MayFail, cell: Cell) -> MayFail {
     match may_fail {
         MayFail::Nobody => MayFail::Nobody,
-        // Five calls that are lost at once open the breaker, and while it is open this policy has nobody else connected.
-        _ if cell.policy == "pick_first" => MayFail::BehindBreaker,
         MayFail::Answered => MayFail::Nobody,
         // What has begun to answer is not repeated.
         MayFail::InProgress if cell.kind.answers_early() => MayFail::Begun,

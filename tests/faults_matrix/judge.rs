@@ -31,8 +31,6 @@ pub(crate) enum MayFail {
     InProgressEachTime,
     /// Those that the server put in the victim's place has answered: exactly those.
     Answered,
-    /// Those that found the victim's breaker open, and nobody else.
-    BehindBreaker,
     /// As `InProgress`, if their response had begun.
     Begun,
     /// As `InProgressEachTime`, if their response had begun.
@@ -63,7 +61,6 @@ impl Seen {
             MayFail::InProgress | MayFail::Begun => CALLERS.min(self.in_progress().count()),
             MayFail::InProgressEachTime | MayFail::BegunEachTime => CALLERS * usize::try_from(self.losses).unwrap(),
             MayFail::Answered => usize::try_from(self.answered).unwrap(),
-            MayFail::BehindBreaker => self.records.len(),
         };
         let mut wrong = Vec::new();
         if failed.len() > allowed {
@@ -80,7 +77,6 @@ impl Seen {
                 MayFail::Begun => failure.begun && self.was_in_progress(record) && self.lost_there(failure),
                 MayFail::BegunEachTime => failure.begun && self.lost_there(failure),
                 MayFail::Answered => failure.by_server && failure.code == Code::Unavailable,
-                MayFail::BehindBreaker => failure.code == Code::Unavailable && failure.message.contains("circuit breaker"),
             };
             if !as_it_must {
                 let (began, ended) = (self.since(record.began), self.since(record.ended));

@@ -70,8 +70,15 @@ pub use permit::{Gates, Permit};
 pub(crate) use permit::{Post, posts};
 pub use signal::{GateListener, GateSignal};
 
+use std::time::Instant;
+
+use http::HeaderMap;
+
 use crate::endpoint::Endpoint;
 use crate::feedback::Done;
+use crate::hints::PickHints;
+use crate::policy::SubchannelView;
+use crate::wishes::Misfit;
 
 /// Admits attempts to one endpoint. Called from many tasks at once; must not block, lock or allocate.
 ///
@@ -105,4 +112,13 @@ pub trait Gatekeeper: fmt::Debug + Send + Sync + 'static {
 pub(crate) fn gates(keepers: &[Arc<dyn Gatekeeper>], endpoint: &Endpoint, signal: &GateSignal) -> Option<Arc<Gates>> {
     let gates: Box<[Arc<dyn Gate>]> = keepers.iter().filter_map(|keeper| keeper.gate(endpoint, signal)).collect();
     (!gates.is_empty()).then(|| Arc::new(Gates::new(gates)))
+}
+
+/// The refusal of an endpoint's circuit breaker, if that lets no call in: for stages and policies that go elsewhere then. Where methods
+/// have breakers of their own, that of the others counts.
+pub(crate) fn breaker_open(now: Instant, row: &SubchannelView) -> Option<Refusal> {
+    let gates = row.gates.as_ref()?;
+    let (headers, hints) = (HeaderMap::new(), PickHints::default());
+    let entry = Entry { now, method: "", headers: &headers, hints: &hints, endpoint: &row.endpoint, entropy: 0, must: false };
+    gates.refusal(&entry).filter(|refusal| refusal.reason == Misfit::BreakerOpen && !refusal.soft)
 }

@@ -2,7 +2,8 @@
 //!
 //! Endpoints are tried in the resolver's order (or shuffled): the next one is started when the one before has failed or 250 ms have
 //! gone by, and earlier attempts go on meanwhile. The first that is READY is used for every call, and the others are let go. When its
-//! connection is lost the policy is IDLE until a call comes, and then starts again from the first.
+//! connection is lost the policy is IDLE until a call comes, and then starts again from the first. An endpoint whose circuit breaker lets
+//! no call in counts as failed while another one's does, since with one connection there is nobody else to draw.
 //!
 //! ```text
 //!          new list                   one is READY                    connection lost
@@ -28,6 +29,7 @@
 //! Source: gRFC A61, A62 (sticky failure), A113 (weighted shuffle). Differences: the connector races the addresses inside one endpoint, so
 //! that this policy deals in endpoints; and where health is watched, an endpoint that does not serve counts as failed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,7 @@ use serde_json::Value;
 use super::config;
 use super::petiole::{NotReady, Unready};
 use crate::connectivity::ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
+use crate::gate::{Refusal, breaker_open};
 use crate::pick::{Always, PickArgs, PickError, PickResult, Picker, Score};
 use crate::policy::{ConfigError, LbState, Plan, Policy, SubchannelView};
 use crate::scratch::Scratch;
@@ -189,12 +192,29 @@ impl Policy for PickFirst {
             *self = Self { shuffle: self.shuffle, ..Self::default() };
             return LbState::new(TransientFailure, Always::fail("there are no endpoints"));
         }
+        let view = &*passing_over(now, view, plan);
         self.take_list(now, view, plan.entropy);
         let rows = in_order(&self.order, view);
         self.note_errors(&rows);
         self.advance(now, &rows);
         self.decide(&rows, plan)
     }
+}
+
+/// The view with those in TRANSIENT_FAILURE whose circuit breaker is open. If all are, none: then the breakers say why calls fail.
+fn passing_over<'v>(now: Instant, view: &'v [SubchannelView], plan: &mut Plan) -> Cow<'v, [SubchannelView]> {
+    let open: Vec<Option<Refusal>> = view.iter().map(|row| breaker_open(now, row)).collect();
+    if open.iter().all(Option::is_none) || open.iter().all(Option::is_some) {
+        return Cow::Borrowed(view);
+    }
+    let mut view = view.to_vec();
+    for (row, refusal) in view.iter_mut().zip(open) {
+        let Some(refusal) = refusal else { continue };
+        refusal.until.into_iter().for_each(|until| plan.wake_at(until));
+        row.state = TransientFailure;
+        row.error = Some(refusal.reason.to_string().into());
+    }
+    Cow::Owned(view)
 }
 
 /// The rows of `view` in this order of slots, which are the same slots.

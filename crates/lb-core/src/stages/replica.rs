@@ -29,17 +29,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use config::ReplicaConfig;
-use http::HeaderMap;
 use links::Links;
 
 use crate::connectivity::ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
 use crate::endpoint::EndpointKey;
 use crate::event::LbEvent;
-use crate::gate::{Entry, Refusal};
-use crate::hints::PickHints;
+use crate::gate::breaker_open;
 use crate::policy::{Plan, Stage, SubchannelView};
 use crate::slot::Slot;
-use crate::wishes::Misfit;
 
 /// Hides replicas while their primaries can take calls, and primaries while they prove themselves.
 #[derive(Debug, Default)]
@@ -253,13 +250,6 @@ impl ReplicaStage {
 /// Notes the answer for everybody on the way to it, from the top down.
 fn settle(known: &mut BTreeMap<Slot, bool>, path: &[Slot], covered: bool) {
     known.extend(path.iter().map(|slot| (*slot, covered)));
-}
-
-/// The refusal of its circuit breaker, if that lets no call in; where methods have breakers of their own, that of the others counts.
-fn breaker_open(now: Instant, row: &SubchannelView) -> Option<Refusal> {
-    let (headers, hints) = (HeaderMap::new(), PickHints::default());
-    let entry = Entry { now, method: "", headers: &headers, hints: &hints, endpoint: &row.endpoint, entropy: 0, must: false };
-    row.gates.as_ref()?.refusal(&entry).filter(|refusal| refusal.reason == Misfit::BreakerOpen && !refusal.soft)
 }
 
 impl Stage for ReplicaStage {

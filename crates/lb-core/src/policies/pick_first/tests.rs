@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::connectivity::ConnectivityState;
+use crate::gate::{Entry, Gate, Gates};
 use crate::policies::testing::{Caller, ready, slot, start, view, weighted};
 
 /// A policy, its view and a clock: what the machine would hold.
@@ -279,4 +280,42 @@ fn shuffling_follows_weights() {
     let zeros: std::collections::BTreeSet<Slot> = (0..100).map(|entropy| shuffled(&weighted(&[0; 4]), entropy)[0]).collect();
     assert_eq!(zeros.len(), 4, "all of weight 0 are shuffled evenly");
     assert_eq!(shuffled(&ready(0), 1), []);
+}
+
+/// A breaker that is open until then.
+#[derive(Debug)]
+struct OpenUntil(Instant);
+
+impl Gate for OpenUntil {
+    fn enter(&self, entry: &Entry<'_>) -> Result<u64, Refusal> {
+        self.refusal(entry).map_or(Ok(0), Err)
+    }
+    fn left(&self, _token: u64, _done: &crate::Done<'_>) {}
+    fn unused(&self, _token: u64) {}
+    fn refusal(&self, entry: &Entry<'_>) -> Option<Refusal> {
+        (entry.now < self.0).then(|| Refusal::breaker_open(Some(self.0)))
+    }
+}
+
+#[test]
+fn an_endpoint_whose_breaker_is_open_is_passed_over_while_another_one_lets_calls_in() {
+    let mut world = World::new(2);
+    world.settle();
+    world.set(0, Ready);
+    assert!(matches!(Caller::new(1).pick(&*world.settle().picker), PickResult::Pick(at) if at == slot(0)));
+    let trial = world.now + Duration::from_secs(60);
+    let open = || {
+        let gates: Box<[Arc<dyn Gate>]> = Box::new([Arc::new(OpenUntil(trial))]);
+        Some(Arc::new(Gates::new(gates)))
+    };
+    world.view[0].gates = open();
+    world.settle();
+    assert_eq!((world.view[1].state, world.plan.wake_at), (Connecting, Some(trial)), "the next one is connected");
+    world.set(1, Ready);
+    assert!(matches!(Caller::new(1).pick(&*world.settle().picker), PickResult::Pick(at) if at == slot(1)));
+    world.view[1].gates = open();
+    let all_open = world.settle();
+    assert!(matches!(Caller::new(1).pick(&*all_open.picker), PickResult::Pick(_)), "the breakers say why and until when");
+    world.view[1].gates = None;
+    assert!(matches!(Caller::new(1).pick(&*world.after(61_000).picker), PickResult::Pick(_)));
 }

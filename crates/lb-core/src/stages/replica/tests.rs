@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::connectivity::ConnectivityState;
+use crate::gate::{Entry, Refusal};
 use crate::policies::testing::{self, slot, start};
 
 /// One stage, its clock, and endpoints named `0`, `1`, …, given as (primary's name, state); endpoint `i` is slot `i`.
