@@ -136,6 +136,12 @@ impl Unfit {
         self.removed.iter().any(|(reason, _)| reason.is_full())
     }
 
+    /// Whether some endpoint fits by now: calls end, and breakers let calls in, between the look that found nobody and the count of the
+    /// reasons. Then it is worth looking again at once.
+    pub fn is_over(&self) -> bool {
+        self.removed.iter().map(|(_, count)| count).sum::<usize>() < self.endpoints
+    }
+
     /// How many endpoints this reason removed.
     pub fn removed_by(&self, reason: &Misfit) -> usize {
         self.removed.iter().find(|(known, _)| known == reason).map_or(0, |(_, count)| *count)
@@ -175,6 +181,7 @@ mod tests {
         assert_eq!(unfit.to_string(), "of 7 endpoints: 3 without gpu, 2 above load 0.8, 1 excluded");
         assert_eq!((unfit.removed_by(&Misfit::Excluded), unfit.removed_by(&Misfit::NoRoom(1))), (1, 0));
         assert!(unfit.is_load() && !count(&[lacks()]).is_load());
+        assert!(unfit.is_over() && count(&[None]).is_over() && !count(&[lacks(), full()]).is_over(), "one fits, or none");
         assert_eq!(count(&[lacks()]).to_string(), "of 1 endpoint: 1 without gpu");
         let json = serde_json::to_string(&count(&[lacks(), Some(Misfit::NotPinned("a:1".into()))])).unwrap();
         assert_eq!(json, r#"{"endpoints":2,"removed":[[{"lacks":"gpu"},1],[{"not_pinned":"a:1"},1]]}"#);

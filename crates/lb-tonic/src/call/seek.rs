@@ -25,6 +25,10 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 /// The longest it waits between looks. Each may be linear in the endpoints, and many calls may wait.
 const LAST_LOOK: Duration = Duration::from_millis(320);
 
+/// How often a call looks again at once because an endpoint fits by the time the reasons are counted why none did. A policy may have
+/// reasons of its own not to choose it.
+const MOST_OVERTAKEN: u32 = 8;
+
 /// A call that has no endpoint yet.
 #[derive(Debug)]
 pub(crate) struct Seek {
@@ -241,6 +245,7 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
     let target = || Arc::clone(&handle.config().target);
     let mut pause = FIRST_LOOK;
     let mut queued: Option<Queued> = None;
+    let mut overtaken = 0;
     loop {
         // A caller that repeats failing calls without a pause must not keep the driver from ever running.
         tokio::task::coop::consume_budget().await;
@@ -261,6 +266,13 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
             Some(_) => pick(handle, &snapshot, head, &mut scratch),
             None => pick_first(handle, &snapshot, head, &mut scratch),
         };
+        if let Picked::Unfit(unfit) = &picked
+            && unfit.is_over()
+            && overtaken < MOST_OVERTAKEN
+        {
+            overtaken += 1;
+            continue;
+        }
         if let Some(until) = waits_its_turn(handle, &picked) {
             queued = Some(wait_its_turn(handle, head, (queued, until), last_failure).await?);
             continue;
