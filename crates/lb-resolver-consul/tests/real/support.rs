@@ -16,9 +16,8 @@ use lb_resolver_consul::ConsulResolver;
 use lb_testkit::services::Consul;
 use tokio::sync::watch;
 
-/// Generous: only a broken resolver, or a machine in trouble, takes so long. An agent that is told of a service before it has a leader
-/// puts it into the catalogue only at its next try, which it makes after 15 to 30 s.
-const PATIENCE: Duration = Duration::from_secs(75);
+/// Generous: only a broken resolver, or a machine in trouble, takes so long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a stream has yielded so far.
 #[derive(Debug, Clone, Default)]
