@@ -92,11 +92,12 @@ async fn calls_that_succeed_fail_time_out_or_are_given_up() {
     // Buffers, tables and slabs grow to what they need, and stay.
     fates(&channel, &servers, 2_000).await;
     let (bytes, tasks, sockets) = settled(&channel, &handle, &servers).await;
-    fates(&channel, &servers, 4_000).await;
+    fates(&channel, &servers, 8_000).await;
     let after = settled(&channel, &handle, &servers).await;
     assert_eq!((after.1, after.2), (tasks, sockets), "tasks and sockets");
-    // Forty bytes kept per call would show.
-    assert!(after.0 < bytes + 160_000, "{bytes} bytes in use before, {} after", after.0);
+    // Forty bytes kept per call would show. What one thread's calls hand on to its next ones may be there for another thread only now:
+    // 256 lists of headers, 216 KB.
+    assert!(after.0 < bytes + 320_000, "{bytes} bytes in use before, {} after", after.0);
 }
 
 async fn fates(channel: &LbChannel, servers: &[EchoServer], rounds: usize) {
