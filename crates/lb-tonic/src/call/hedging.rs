@@ -27,7 +27,8 @@ use super::guard::Guard;
 use super::head::Head;
 use super::judged::{Cause, Failed, is_answer, trailers_only};
 use super::request_body::Content;
-use super::seek::{LastFailure, Seek, find_endpoint};
+use super::search::find_endpoint;
+use super::seek::{LastFailure, Seek};
 
 /// The attempts of one call.
 pub(super) struct Hedging {

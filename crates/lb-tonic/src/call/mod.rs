@@ -27,6 +27,7 @@ mod replay;
 mod request_body;
 mod response_body;
 mod retained;
+mod search;
 mod seek;
 
 use std::fmt;
@@ -53,7 +54,8 @@ pub(crate) use guard::{Guard, Placement};
 pub(crate) use head::Head;
 pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
-pub(crate) use seek::{LastFailure, Picked, find_endpoint, pick_by_policy, pick_first};
+pub(crate) use search::find_endpoint;
+pub(crate) use seek::{LastFailure, Picked, pick_by_policy, pick_first};
 
 use hedging::{Hedging, Won};
 use judged::{is_answer, trailers_only};

@@ -1,33 +1,22 @@
-//! Finding an endpoint: at once, or by waiting for one.
+//! Finding an endpoint: at a look, or by [searching](super::search) for one.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use lb_core::{Choice, ConnectivityState, PickArgs, PickHints, Scratch, Unfit};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use lb_core::{Choice, PickArgs, PickHints, Scratch, Unfit};
+use tokio::time::{Instant, sleep_until};
 
 use crate::error::{CallError, WaitingFor};
-use crate::queue::{Queued, QueuedAt, Turn};
+use crate::queue::QueuedAt;
 use crate::shared::Handle;
 use crate::snapshot::ChannelSnapshot;
 
 use super::guard::{Guard, Placement};
 use super::head::Head;
 use super::request_body::Content;
-
-/// When a call that waits because every endpoint is too busy looks again: no generation tells it that a call has ended somewhere. Then
-/// after twice as long, and so on.
-const FIRST_LOOK: Duration = Duration::from_millis(5);
-
-/// The longest it waits between looks. Each may be linear in the endpoints, and many calls may wait.
-const LAST_LOOK: Duration = Duration::from_millis(320);
-
-/// How often a call looks again at once because an endpoint fits by the time the reasons are counted why none did. A policy may have
-/// reasons of its own not to choose it.
-const MOST_OVERTAKEN: u32 = 8;
+use super::search::find_endpoint;
 
 /// A call that has no endpoint yet.
 #[derive(Debug)]
@@ -179,15 +168,19 @@ enum Reason {
 }
 
 impl LastFailure {
-    fn set(&self, reason: Arc<str>) {
+    pub(super) fn set(&self, reason: Arc<str>) {
         self.put(Reason::Failure(reason));
+    }
+
+    pub(super) fn queued(&self, at: QueuedAt) {
+        self.put(Reason::Queued(at));
     }
 
     fn put(&self, reason: Reason) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    fn waiting_for(&self) -> WaitingFor {
+    pub(super) fn waiting_for(&self) -> WaitingFor {
         let reason = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match reason {
             Reason::Unknown => WaitingFor::Endpoint(None),
@@ -232,139 +225,4 @@ async fn find(handle: Arc<Handle>, mut seek: Box<Seek>, last_failure: LastFailur
         Ok(guard) => Ok((seek, guard)),
         Err(error) => Err((seek, error)),
     }
-}
-
-/// Picks, and picks again with every new generation, until there is an endpoint or none to be expected. Cancel safe.
-pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure: &LastFailure) -> Result<Guard, CallError> {
-    let shared = handle.shared();
-    let _waiting = shared.waiting();
-    let mut generations = shared.generations();
-    let mut scratch = handle.scratch();
-    // Only a call that does not know its config yet has to look for it.
-    let started = (!head.configured.is_settled()).then(Instant::now);
-    let target = || Arc::clone(&handle.config().target);
-    let mut pause = FIRST_LOOK;
-    let mut queued: Option<Queued> = None;
-    let mut overtaken = 0;
-    loop {
-        // A caller that repeats failing calls without a pause must not keep the driver from ever running.
-        tokio::task::coop::consume_budget().await;
-        let snapshot = shared.snapshot.load_full();
-        let generation = snapshot.core.generation;
-        if snapshot.core.state == ConnectivityState::Shutdown {
-            return Err(CallError::Closed);
-        }
-        if let Some(started) = started {
-            head.configure(&snapshot.rules);
-            if head.configured.is_too_late(started) {
-                return Err(CallError::DeadlineExceeded { waiting_for: last_failure.waiting_for() });
-            }
-        }
-        let waits = head.wait_for_ready(handle.config().wait_for_ready);
-        let mut look_again = None;
-        let picked = match queued {
-            Some(_) => pick(handle, &snapshot, head, &mut scratch),
-            None => pick_first(handle, &snapshot, head, &mut scratch),
-        };
-        if let Picked::Unfit(unfit) = &picked
-            && unfit.is_over()
-            && overtaken < MOST_OVERTAKEN
-        {
-            overtaken += 1;
-            continue;
-        }
-        if let Some(until) = waits_its_turn(handle, &picked) {
-            queued = Some(wait_its_turn(handle, head, (queued, until), last_failure).await?);
-            continue;
-        }
-        // Whatever comes now is nothing the queue could help with.
-        let queued = queued.take();
-        match picked {
-            // The driver has yet to hear that this connection is gone.
-            Picked::Connected(placement) if head.is_unusable(placement.connected) => {}
-            Picked::Connected(placement) => {
-                placement.connect.into_iter().for_each(|slot| shared.inbox.connect(slot));
-                let guard = Guard::new(placement);
-                if let Some(queued) = queued {
-                    queued.served(guard.place());
-                }
-                return Ok(guard);
-            }
-            Picked::Connect(slot) => shared.inbox.connect(slot),
-            Picked::Wait if snapshot.core.state == ConnectivityState::Idle => shared.inbox.exit_idle(),
-            Picked::Wait => {}
-            Picked::Await { connect, until } => {
-                connect.into_iter().for_each(|slot| shared.inbox.connect(slot));
-                look_again = Some(*head.session_until.get_or_insert(until));
-            }
-            Picked::Fail(reason) if waits => last_failure.set(reason),
-            Picked::Fail(reason) => return Err(CallError::NoEndpoint { target: target(), reason }),
-            Picked::Unfit(unfit) if waits => {
-                look_again = unfit.is_load().then(|| Instant::now() + pause);
-                pause = (pause * 2).min(LAST_LOOK);
-                last_failure.set(unfit.to_string().into());
-            }
-            Picked::Unfit(unfit) => return Err(handle.shared().limits.unplaced(target(), unfit)),
-            Picked::Never(error) => {
-                if let (CallError::TooManyRequests { .. }, Some(limit)) = (&error, handle.max_requests()) {
-                    limit.count_dropped();
-                }
-                return Err(error);
-            }
-            // Look again at once: another config has come while the call was waiting.
-            Picked::MissingPolicy(name) if head.give_up_policy(&name) => continue,
-            Picked::MissingPolicy(name) => handle.add_policy(&name, &snapshot)?,
-            // The queue has just been taken away; there is no such way.
-            Picked::Full => {}
-        }
-        let look_again = [look_again, head.configured.until()].into_iter().flatten().min();
-        drop(queued);
-        let next = generations.wait_for(|newest| *newest > generation);
-        let next = match look_again {
-            Some(at) => timeout_at(at, next).await,
-            None => Ok(next.await),
-        };
-        // No time left is no end.
-        if let Ok(Err(_)) = next {
-            return Err(CallError::Closed);
-        }
-    }
-}
-
-/// Whether a call that got this answer waits in the channel's queue, if it has one; and when the answer may change by itself.
-fn waits_its_turn(handle: &Handle, picked: &Picked<'_>) -> Option<Option<Instant>> {
-    handle.queue()?;
-    match picked {
-        Picked::Full => Some(None),
-        Picked::Unfit(unfit) if unfit.is_full() => Some(unfit.earliest_end().and_then(|end| Instant::now().checked_add(end))),
-        _ => None,
-    }
-}
-
-/// Waits until a call shall look again: it has its turn.
-async fn wait_its_turn(
-    handle: &Handle,
-    head: &Head,
-    (queued, until): (Option<Queued>, Option<Instant>),
-    last_failure: &LastFailure,
-) -> Result<Queued, CallError> {
-    let (mut queued, next) = match (queued, handle.queue()) {
-        (Some(queued), _) => {
-            let next = queued.found_nothing(until);
-            (queued, next)
-        }
-        (None, Some(queue)) => {
-            let hints = head.wishes();
-            let bound = handle.sessions().is_some() && hints.is_some_and(|hints| hints.session.is_some());
-            let queued = queue.join(hints, bound || head.session_home.is_some())?;
-            let next = queued.first();
-            (queued, next)
-        }
-        (None, None) => return Err(CallError::Closed),
-    };
-    if next == Turn::Wait {
-        last_failure.put(Reason::Queued(queued.at()));
-        queued.turn(head.configured.until()).await?;
-    }
-    Ok(queued)
 }
