@@ -8,6 +8,7 @@
 //! A rebuild is linear in the number of endpoints. So that a storm of updates of a large set cannot take a whole core, the driver
 //! rests after each rebuild as long as the rebuild took; what arrives meanwhile is taken together.
 
+mod change_log;
 mod connections;
 mod idle;
 mod leaving;
@@ -28,6 +29,7 @@ use crate::sessions::Sweep;
 use crate::shared::{Order, Shared, Wishes};
 use crate::snapshot::ChannelSnapshot;
 
+use change_log::ChangeLog;
 pub(crate) use connections::{Connections, ConnectorSettings};
 pub(crate) use idle::Idle;
 use service_config::Consequences;
@@ -59,6 +61,7 @@ pub(crate) struct Driver {
     resolving: Option<(ResolverStream, Trigger)>,
     wake_at: Option<Instant>,
     effects: Vec<Effect>,
+    log: ChangeLog,
 }
 
 /// What the driver waits for.
@@ -84,7 +87,8 @@ impl Driver {
         observers: Vec<Arc<dyn Observer>>,
         sweep: Option<Sweep>,
     ) -> Self {
-        Self { machine, shared, source, connections, idle, observers, sweep, resolving: None, wake_at: None, effects: Vec::new() }
+        let (resolving, wake_at, effects, log) = (None, None, Vec::new(), ChangeLog::default());
+        Self { machine, shared, source, connections, idle, observers, sweep, resolving, wake_at, effects, log }
     }
 
     /// Drives until the last clone is gone.
@@ -225,7 +229,7 @@ impl Driver {
     }
 
     /// Tells what circuit breakers have done, so that observers hear everything in order and on one task.
-    fn tell_breakers(&self) {
+    fn tell_breakers(&mut self) {
         let changes = self.shared.breakers.as_ref().map(|breakers| breakers.changes()).unwrap_or_default();
         changes.into_iter().for_each(|change| self.emit(&change.into()));
     }
@@ -291,8 +295,8 @@ impl Driver {
         }
     }
 
-    fn emit(&self, event: &LbEvent) {
-        tracing::debug!(target: "evenkeel", channel = self.source.target.as_str(), "{event}");
+    fn emit(&mut self, event: &LbEvent) {
+        self.log.write(self.source.target.as_str(), event, Instant::now().into_std());
         for observer in &self.observers {
             observer.on_event(event);
         }
