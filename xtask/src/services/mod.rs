@@ -4,6 +4,8 @@
 //! state is neither changed nor locked, and no network host is asked but the one the machine was already set up with.
 
 mod apt;
+#[path = "../../../crates/lb-testkit/src/services/chromium_files.rs"]
+mod chromium_files;
 #[path = "../../../crates/lb-testkit/src/services/consul_files.rs"]
 mod consul_files;
 #[path = "../../../crates/lb-testkit/src/services/etcd_files.rs"]
@@ -108,6 +110,16 @@ pub(crate) const SERVICES: &[Service] = &[
             kubeapi_files::write(dir)?;
             Ok(kubeapi_files::command(root, dir, addr, etcd))
         },
+    },
+    Service {
+        name: "chromium",
+        serves: "browser",
+        release: None,
+        // Letters too: a machine without any would draw boxes.
+        packages: &["chromium", "fonts-dejavu-core"],
+        build: None,
+        probe: &["usr/lib/chromium/chromium", "--version"],
+        prepare: |root, dir, addr| Ok(chromium_files::listening(root, dir, addr)),
     },
 ];
 

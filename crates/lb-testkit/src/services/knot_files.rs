@@ -34,11 +34,14 @@ pub(crate) fn program(root: &Path, dir: &Path, name: &str) -> Command {
     command
 }
 
-/// Debian keeps libraries under the machine's triplet (`usr/lib/x86_64-linux-gnu`); each directory there is taken, so none need be guessed.
+/// Debian keeps libraries under the machine's triplet (`usr/lib/x86_64-linux-gnu`), and what few programs share in a directory below that;
+/// each directory there is taken, so none need be guessed.
 pub(crate) fn libraries(root: &Path) -> std::ffi::OsString {
-    let under = |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path());
-    let found = under(root.join("usr/lib")).chain(under(root.join("lib"))).filter(|path| path.is_dir());
-    std::env::join_paths(found).unwrap_or_default()
+    let under =
+        |path: PathBuf| fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    let found: Vec<PathBuf> = under(root.join("usr/lib")).chain(under(root.join("lib"))).collect();
+    let below: Vec<PathBuf> = found.iter().cloned().flat_map(under).collect();
+    std::env::join_paths(found.into_iter().chain(below)).unwrap_or_default()
 }
 
 fn config(dir: &Path) -> PathBuf {

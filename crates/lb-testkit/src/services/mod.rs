@@ -1,6 +1,6 @@
 //! Real servers for tests: who needs one asks here, and gets it or a clear word why not.
 //!
-//! **What.** [`require`] tells where a server's files lie, and a handle per server ([`Knot`] for DNS, [`Consul`], [`Etcd`]) starts it on
+//! **What.** [`require`] tells where a server's files lie, and a handle per server ([`Knot`] for DNS, [`Consul`], [`Etcd`], the browser [`Chromium`]) starts it on
 //! a loopback port of its own, changes its data, freezes it and ends it. `cargo xtask services fetch` brings the files, privately and without installing anything.
 //!
 //! **Why.** A resolver tested only against our own idea of a registry is tested against our own mistakes. So tests run against
@@ -22,6 +22,10 @@
 //! println!("ask {} for greeter.{}", knot.addr(), services::KNOT_ZONE);
 //! ```
 
+mod chromium;
+mod chromium_files;
+#[cfg(test)]
+mod chromium_tests;
 mod consul;
 mod consul_files;
 mod etcd;
@@ -45,6 +49,7 @@ mod tests;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+pub use chromium::Chromium;
 pub use consul::{Consul, ConsulOptions};
 pub use etcd::{Etcd, EtcdCertificates, EtcdOptions};
 pub use knot::Knot;
