@@ -45,6 +45,8 @@ mod connector;
 mod dial;
 mod error;
 mod h2_connector;
+mod serial;
+mod socket_info;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 mod tls;
 
@@ -54,6 +56,8 @@ pub use connector::{ConnectAttempt, Connection, ConnectionHandle, Connector};
 pub use dial::{Deadline, interleave, race};
 pub use error::{AddressFailure, CloseReason, ConnectError, ConnectFailure, ConnectStage, TransportError, TransportErrorKind};
 pub use h2_connector::H2Connector;
+pub use serial::next_serial;
+pub use socket_info::{SocketInfo, SocketRef, SocketSecurity};
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 pub use tls::{ClientTls, TlsConfigError};
 

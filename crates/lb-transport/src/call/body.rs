@@ -15,6 +15,7 @@ use h2::RecvStream;
 use http_body::{Body, Frame};
 
 use super::future::Claim;
+use crate::conn::Messages;
 use crate::error::TransportError;
 
 /// The most window one stream keeps back. Well below the smallest window, 64 KiB; enough for most unary replies.
@@ -28,16 +29,27 @@ pub struct H2Body {
     claim: Option<Claim>,
     /// Bytes handed out whose window is not given back.
     held: usize,
+    messages: Messages,
 }
 
 impl H2Body {
-    pub(super) fn new(stream: RecvStream, claim: Claim) -> Self {
-        Self { stream: Some(stream), claim: Some(claim), held: 0 }
+    pub(super) fn new(stream: RecvStream, mut claim: Claim) -> Self {
+        // A response of headers alone is often dropped unread.
+        if stream.is_end_stream() {
+            claim.is_whole();
+        }
+        Self { stream: Some(stream), claim: Some(claim), held: 0, messages: Messages::default() }
     }
 
     fn finish(&mut self) {
         self.stream = None;
         self.claim = None;
+    }
+
+    /// The server's end of the stream is here.
+    fn complete(&mut self) {
+        self.claim.iter_mut().for_each(Claim::is_whole);
+        self.finish();
     }
 
     /// Ends the stream with an error.
@@ -51,15 +63,17 @@ impl H2Body {
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         match ready!(stream.poll_trailers(cx)) {
             Ok(trailers) => {
-                self.finish();
+                self.complete();
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
             Err(error) => Poll::Ready(Some(Err(self.fail(&error)))),
         }
     }
 
-    fn handed_out(&mut self, bytes: usize) {
-        self.held += bytes;
+    fn handed_out(&mut self, data: &[u8]) {
+        let messages = self.messages.feed(data);
+        self.claim.iter().for_each(|claim| claim.received(messages));
+        self.held += data.len();
         if self.held > LAZY_WINDOW || !self.claim.as_ref().is_some_and(Claim::is_lazy) {
             self.give_back();
         }
@@ -89,7 +103,7 @@ impl Body for H2Body {
                 Poll::Pending
             }
             Poll::Ready(Some(Ok(data))) => {
-                me.handed_out(data.len());
+                me.handed_out(&data);
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(me.fail(&error)))),

@@ -14,9 +14,9 @@ use http_body::Body;
 
 use super::body::H2Body;
 use super::opening::Opening;
-use super::pump::PumpGuard;
+use super::pump::{PumpGuard, Tally};
 use crate::BoxError;
-use crate::conn::{Permit, Pool, Ticket};
+use crate::conn::{Messages, Permit, Pool, Ticket};
 use crate::error::{TransportError, TransportErrorKind, code_name};
 
 /// A first message of up to this many bytes is sent along with the headers of a streamed request, without asking for window: the
@@ -50,6 +50,8 @@ pub(super) struct Claim {
     permit: Permit,
     /// h2's count of writes when the request was handed to it.
     writes: u64,
+    /// Whether the server's end of the stream was seen.
+    whole: bool,
 }
 
 impl<B> ResponseFuture<B> {
@@ -130,25 +132,38 @@ where
     let pump = match opening {
         Opening::Empty => None,
         Opening::Whole(data) => {
+            link.traffic.sent(Messages::default().feed(&data));
             let _ = opened.request.send_data(data, true);
             None
         }
         Opening::Stream(Some(first), second) if first.len() <= FIRST_MESSAGE => {
+            let mut tally = Tally::new(link);
+            tally.count(&first);
             let _ = opened.request.send_data(first, false);
-            Some(PumpGuard::start(&link.runtime, opened.request, second, body))
+            Some(PumpGuard::start(link, opened.request, tally, second, body))
         }
-        Opening::Stream(first, None) => Some(PumpGuard::start(&link.runtime, opened.request, first, body)),
+        Opening::Stream(first, None) => Some(PumpGuard::start(link, opened.request, Tally::new(link), first, body)),
         Opening::Stream(first, Some(second)) => {
             let body = Chained { second: Some(second), rest: body };
-            Some(PumpGuard::start(&link.runtime, opened.request, first, body))
+            Some(PumpGuard::start(link, opened.request, Tally::new(link), first, body))
         }
     };
-    Ok(Stage::Sent(opened.response, Claim { pump, permit, writes: opened.writes }))
+    Ok(Stage::Sent(opened.response, Claim { pump, permit, writes: opened.writes, whole: false }))
 }
 
 impl Claim {
     pub(super) fn is_lazy(&self) -> bool {
         self.permit.link.is_lazy()
+    }
+
+    /// The server's end of the stream was seen.
+    pub(super) fn is_whole(&mut self) {
+        self.whole = true;
+    }
+
+    /// So many messages were read.
+    pub(super) fn received(&self, messages: u64) {
+        self.permit.link.traffic.received(messages);
     }
 
     /// Before response headers: the server may have said that it did not process the call.
@@ -188,6 +203,13 @@ impl Claim {
     /// Why the connection ended, if it is known; it says more than the error of one stream.
     fn connection_text(&self, error: &h2::Error) -> String {
         self.permit.link.end_reason().map_or_else(|| error.to_string(), ToString::to_string)
+    }
+}
+
+impl Drop for Claim {
+    /// Before the permit is given back: who sees that the stream is over finds it counted.
+    fn drop(&mut self) {
+        self.permit.link.traffic.ended(self.whole);
     }
 }
 

@@ -10,12 +10,11 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body;
-use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::opening::poll_data;
 use crate::BoxError;
-use crate::conn::lock;
+use crate::conn::{Link, Messages, Traffic, lock};
 use crate::error::TransportError;
 
 /// The response's end of the link; dropping it stops the pump.
@@ -26,15 +25,15 @@ pub(super) struct PumpGuard {
 }
 
 impl PumpGuard {
-    /// Starts a pump on `runtime` that sends `first`, then the rest of `body`.
-    pub(super) fn start<B>(runtime: &Handle, stream: SendStream<Bytes>, first: Option<Bytes>, body: B) -> Self
+    /// Starts a pump where the connection runs that sends `first`, then the rest of `body`.
+    pub(super) fn start<B>(link: &Link, stream: SendStream<Bytes>, tally: Tally, first: Option<Bytes>, body: B) -> Self
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let failure = Arc::default();
-        let pump = Pump { stream, body, chunk: first.unwrap_or_default(), failure: Arc::clone(&failure) };
-        Self { task: runtime.spawn(pump).abort_handle(), failure }
+        let pump = Pump { stream, body, chunk: first.unwrap_or_default(), tally, failure: Arc::clone(&failure) };
+        Self { task: link.runtime.spawn(pump).abort_handle(), failure }
     }
 
     /// The request body's failure, if that is why the stream was reset.
@@ -49,11 +48,29 @@ impl Drop for PumpGuard {
     }
 }
 
+/// Counts the messages of one request at its connection.
+#[derive(Debug)]
+pub(super) struct Tally {
+    messages: Messages,
+    traffic: Arc<Traffic>,
+}
+
+impl Tally {
+    pub(super) fn new(link: &Link) -> Self {
+        Self { messages: Messages::default(), traffic: Arc::clone(&link.traffic) }
+    }
+
+    pub(super) fn count(&mut self, data: &[u8]) {
+        self.traffic.sent(self.messages.feed(data));
+    }
+}
+
 struct Pump<B> {
     stream: SendStream<Bytes>,
     body: B,
     /// Data that waits for room.
     chunk: Bytes,
+    tally: Tally,
     failure: Arc<Mutex<Option<TransportError>>>,
 }
 
@@ -74,6 +91,7 @@ where
                 };
             }
             let now = self.chunk.split_to(room.min(self.chunk.len()));
+            self.tally.count(&now);
             self.stream.send_data(now, false).map_err(|_| Gone)?;
         }
         Poll::Ready(Ok(()))

@@ -9,6 +9,7 @@ use http_body::Body;
 use super::future::ResponseFuture;
 use crate::BoxError;
 use crate::conn::{Link, Pool};
+use crate::socket_info::SocketRef;
 
 /// Sends calls on a connection, or on the endpoint's small pool of them. Clones share it.
 ///
@@ -54,6 +55,11 @@ impl H2Transport {
     /// Calls that wait for a stream.
     pub fn queued(&self) -> usize {
         self.pool.queued()
+    }
+
+    /// The connections that take new calls, oldest first, to be looked at.
+    pub fn sockets(&self) -> Vec<SocketRef> {
+        self.pool.links().into_iter().map(SocketRef).collect()
     }
 
     /// Connections that take new calls.

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 use super::bdp::Bdp;
 use super::keepalive::{Keepalive, Step};
 use super::link::Link;
+use super::traffic::Noted;
 use super::wire::{NOT_HTTP2, Settled, Wire};
 use crate::config::MIN_WINDOW;
 use crate::error::{CloseReason, ConnectFailure};
@@ -67,6 +68,8 @@ pub(crate) struct Driver {
     farewell: Option<Pin<Box<Sleep>>>,
     /// Bytes read when we last looked.
     read: u64,
+    /// What went over it when we last looked.
+    noted: Noted,
     /// A SETTINGS frame went by that h2 may not have applied yet.
     limit_stale: bool,
 }
@@ -79,7 +82,19 @@ impl Driver {
         let timer = keepalive.as_ref().map(|keepalive| Box::pin(tokio::time::sleep(keepalive.time)));
         let bdp = config.adaptive_window.then(|| Bdp::new(MIN_WINDOW, now));
         let pings = if keepalive.is_some() || bdp.is_some() { connection.ping_pong() } else { None };
-        Self { connection, wire, link, pings, keepalive, timer, bdp, farewell: None, read: 0, limit_stale: true }
+        Self {
+            connection,
+            wire,
+            link,
+            pings,
+            keepalive,
+            timer,
+            bdp,
+            farewell: None,
+            read: 0,
+            noted: Noted::default(),
+            limit_stale: true,
+        }
     }
 
     /// Ready when the connection is over.
@@ -127,6 +142,7 @@ impl Driver {
         if let Some(reason) = settled.seen.go_away {
             self.go_away(reason);
         }
+        self.link.traffic.note(&mut self.noted, settled.seen.data > 0, Instant::now);
         if settled.read != self.read {
             self.read = settled.read;
             self.arrived(settled.seen.data, cx);
@@ -214,6 +230,7 @@ impl Driver {
 
     fn send_ping(&mut self) {
         if let Some(pings) = &mut self.pings {
+            self.link.traffic.pinged();
             // Takes an earlier answer off, without which h2 sends no other ping. One that is still out serves as well.
             let _ = pings.poll_pong(&mut Context::from_waker(std::task::Waker::noop()));
             let _ = pings.send_ping(Ping::opaque());

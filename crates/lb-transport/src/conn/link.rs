@@ -11,11 +11,15 @@ use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
 use super::lock;
 use super::pool::Pool;
-use super::wire::Writes;
+use super::traffic::{Totals, Traffic};
+use super::wire::{Wire, WireView, Writes};
 use crate::error::{CloseReason, TransportError, TransportErrorKind};
+use crate::serial::next_serial;
+use crate::socket_info::SocketFacts;
 
 /// Set in `in_flight` when no new stream may start.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -34,6 +38,9 @@ pub(crate) struct Link {
     /// `None` once no new stream may start, so that h2 closes when the last stream ends.
     sender: Mutex<Option<SendRequest<Bytes>>>,
     writes: Arc<Writes>,
+    pub(crate) traffic: Arc<Traffic>,
+    serial: u64,
+    wire: WireView,
     /// Why it takes no new calls.
     closed: OnceLock<CloseReason>,
     /// Why its streams ended, once they have.
@@ -59,12 +66,15 @@ pub(crate) struct Opened {
 }
 
 impl Link {
-    pub(super) fn new(pool: Arc<Pool>, sender: SendRequest<Bytes>, writes: Arc<Writes>, limit: usize, window: u32) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, sender: SendRequest<Bytes>, wire: &Wire, limit: usize, window: u32) -> Self {
         Self {
             in_flight: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
             sender: Mutex::new(Some(sender)),
-            writes,
+            writes: wire.writes(),
+            traffic: Arc::new(Traffic::new(Instant::now())),
+            serial: next_serial(),
+            wire: wire.view(),
             closed: OnceLock::new(),
             ended: OnceLock::new(),
             pool,
@@ -103,6 +113,9 @@ impl Link {
         // A handle remembers a stream that h2 holds back for the limit, and would reject the next; a fresh one does not.
         if result.is_err() || self.in_flight() * 2 >= self.limit.load(Ordering::Relaxed) {
             *send = send.clone();
+        }
+        if result.is_ok() {
+            self.traffic.opened();
         }
         let health = if result.is_err() { send.poll_ready(cx) } else { Poll::Pending };
         drop(sender);
@@ -150,6 +163,21 @@ impl Link {
     /// What became of the connection, for errors of its streams.
     pub(crate) fn end_reason(&self) -> Option<&CloseReason> {
         self.ended.get().or_else(|| self.closed.get())
+    }
+
+    /// Its number among everything in this process that has one.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// What went over it.
+    pub(crate) fn totals(&self) -> Totals {
+        self.traffic.totals()
+    }
+
+    /// What its socket says; nothing once that is gone.
+    pub(crate) fn facts(&self) -> SocketFacts {
+        self.wire.facts()
     }
 
     /// Streams that hold a permit.

@@ -6,16 +6,22 @@
 
 mod bdp;
 mod driver;
+mod facts;
+mod flow;
 mod keepalive;
 mod link;
+mod messages;
 mod pool;
 mod sniff;
+mod traffic;
 mod wire;
 
 pub(crate) use driver::await_settings;
 pub(crate) use keepalive::KeepaliveConfig;
 pub(crate) use link::{Link, Permit};
+pub(crate) use messages::Messages;
 pub(crate) use pool::{Dial, Pool, PoolConfig, Ticket};
+pub(crate) use traffic::Traffic;
 pub(crate) use wire::{Socket, Wire};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

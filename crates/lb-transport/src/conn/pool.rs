@@ -78,8 +78,7 @@ impl Pool {
     /// Takes a new connection in and starts its task. `None` if the pool is closed.
     pub(crate) fn join(self: &Arc<Self>, dialled: Dialled) -> Option<Arc<Link>> {
         let limit = dialled.connection.max_concurrent_send_streams();
-        let writes = dialled.wire.writes();
-        let link = Arc::new(Link::new(self.clone(), dialled.sender, writes, limit, self.config.window));
+        let link = Arc::new(Link::new(self.clone(), dialled.sender, &dialled.wire, limit, self.config.window));
         let driver = Driver::new(dialled.connection, dialled.wire, link.clone());
         let mut state = lock(&self.state);
         if state.closed.is_some() {
@@ -204,6 +203,11 @@ impl Pool {
         let in_flight = state.links.iter().map(|link| link.in_flight()).sum();
         let limit = state.links.iter().fold(0_usize, |sum, link| sum.saturating_add(link.limit()));
         (in_flight, limit)
+    }
+
+    /// The connections that take calls, oldest first.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.state).links.clone()
     }
 
     /// Connections that take calls.

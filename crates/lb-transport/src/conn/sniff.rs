@@ -1,9 +1,10 @@
 //! Reads frame headers off the incoming bytes, beside h2.
 //!
-//! Three things h2 does not tell, or tells only by taking its lock: whether the server's first frame is SETTINGS, that the stream
-//! limit may have changed, and a GOAWAY with its debug data. The cost is a few nanoseconds per frame and no copy, but for
+//! Four things h2 does not tell, or tells only by taking its lock: whether the server's first frame is SETTINGS, that the stream
+//! limit may have changed, what counts for the windows, and a GOAWAY with its debug data. The cost is a few nanoseconds per frame and no copy, but for
 //! GOAWAY's debug data, of which 1 KiB is kept.
 
+use super::flow::Flow;
 use crate::error::CloseReason;
 
 const HEADER: usize = 9;
@@ -33,6 +34,9 @@ pub(super) struct Sniffer {
     /// Payload bytes of the current frame still to come.
     left: usize,
     go_away: Vec<u8>,
+    /// Of the WINDOW_UPDATE frame that is going by.
+    increment: u32,
+    pub(super) flow: Flow,
     first_checked: bool,
     pub(super) seen: Seen,
 }
@@ -69,6 +73,7 @@ impl Sniffer {
     fn payload<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let (now, rest) = bytes.split_at(bytes.len().min(self.left));
         self.left -= now.len();
+        self.flow.payload(&self.header, now, &mut self.increment);
         match self.header[3] {
             DATA => self.seen.data += now.len(),
             GOAWAY => self.go_away.extend_from_slice(&now[..now.len().min(GOAWAY_KEPT - self.go_away.len())]),
@@ -79,6 +84,7 @@ impl Sniffer {
 
     fn end(&mut self) {
         self.have = 0;
+        self.flow.end(&self.header, &mut self.increment);
         match self.header[3] {
             SETTINGS if self.header[4] & ACK == 0 => self.seen.settings = true,
             GOAWAY => self.end_go_away(),

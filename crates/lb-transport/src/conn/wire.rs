@@ -8,14 +8,16 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::flow::Outgoing;
 use super::lock;
 use super::sniff::{Seen, Sniffer};
+use crate::socket_info::SocketFacts;
 
 /// The most bytes kept back; four of h2's own buffers, so that a burst of small messages fits.
 const CAPACITY: usize = 64 * 1024;
@@ -114,6 +116,7 @@ struct WireState {
     /// h2 was told to wait for room.
     blocked: bool,
     sniffer: Sniffer,
+    outgoing: Outgoing,
     /// Bytes read, ever.
     read: u64,
 }
@@ -134,9 +137,15 @@ pub(super) struct Settled {
 
 impl Wire {
     pub(crate) fn new(socket: Socket) -> Self {
-        let state = WireState { socket, out: Vec::new(), gone: 0, blocked: false, sniffer: Sniffer::default(), read: 0 };
+        let (sniffer, outgoing) = (Sniffer::default(), Outgoing::default());
+        let state = WireState { socket, out: Vec::new(), gone: 0, blocked: false, sniffer, outgoing, read: 0 };
         let writes = Writes { count: AtomicU64::new(0), at_go_away: AtomicU64::new(u64::MAX) };
         Self { state: Arc::new(Mutex::new(state)), writes: Arc::new(writes) }
+    }
+
+    /// A way to look at the socket that does not keep it open.
+    pub(super) fn view(&self) -> WireView {
+        WireView(Arc::downgrade(&self.state))
     }
 
     /// The count of h2's writes.
@@ -162,6 +171,20 @@ impl Wire {
             Poll::Ready(Err(error)) => Err(error),
             _ => Ok(state.sniffer.seen.settings),
         }
+    }
+}
+
+/// Looks at a socket and what went over it. Keeps nothing open but for that moment.
+#[derive(Debug)]
+pub(super) struct WireView(Weak<Mutex<WireState>>);
+
+impl WireView {
+    /// What is known of the socket; nothing once it is gone.
+    pub(super) fn facts(&self) -> SocketFacts {
+        let Some(state) = self.0.upgrade() else { return SocketFacts::default() };
+        let state = lock(&state);
+        let (ours, theirs) = (state.outgoing.flow, state.sniffer.flow);
+        SocketFacts { windows: Some((ours.window(theirs), theirs.window(ours))), ..state.socket.facts() }
     }
 }
 
@@ -204,7 +227,19 @@ impl WireState {
         let size = bufs.iter().map(|buf| buf.len()).sum::<usize>();
         let poll = if size >= DIRECT { self.write_through(cx, bufs) } else { self.keep_back(cx, bufs, size) };
         self.blocked |= poll.is_pending();
+        if let Poll::Ready(Ok(taken)) = poll {
+            self.follow(bufs, taken);
+        }
         poll
+    }
+
+    /// Looks at what h2 has written.
+    fn follow(&mut self, bufs: &[IoSlice<'_>], mut taken: usize) {
+        for buf in bufs {
+            let now = &buf[..buf.len().min(taken)];
+            taken -= now.len();
+            self.outgoing.feed(now);
+        }
     }
 
     fn keep_back(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>], size: usize) -> Poll<io::Result<usize>> {

@@ -6,6 +6,7 @@ mod closing;
 mod connecting;
 mod keepalive;
 mod limits;
+mod sockets;
 mod support;
 mod teardown;
 #[cfg(feature = "tls-ring")]

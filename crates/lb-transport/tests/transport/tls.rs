@@ -101,6 +101,20 @@ async fn calls_pass_over_tls() {
 }
 
 #[tokio::test]
+async fn a_connection_names_its_cipher_and_the_servers_certificate() {
+    let authority = Authority::new();
+    let address = start(&authority, GOOD).await;
+    let connection = connect_tls(authority.tls(), attempt(address)).await.unwrap();
+    let info = connection.transport.sockets()[0].info();
+    let security = info.security.expect("TLS");
+    assert!(security.cipher_suite.starts_with("TLS_") && security.cipher_suite.contains("SHA"), "{}", security.cipher_suite);
+    let certificate = security.remote_certificate.expect("a certificate");
+    assert!(certificate.windows(11).any(|part| part == b"orders.test"), "not the certificate of the server");
+    assert_eq!(info.remote, Some(address.into()));
+    assert!(info.options.iter().any(|(name, _)| *name == "TCP_NODELAY"));
+}
+
+#[tokio::test]
 async fn the_name_comes_from_the_option_then_the_endpoint_then_the_authority() {
     let authority = Authority::new();
     let address = start(&authority, GOOD).await;
