@@ -27,6 +27,7 @@
 //! | send the calls of a session to one endpoint | [`SessionConfig`], [`SessionStore`], [`SessionTokens`], [`sessions`] |
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |
 //! | see what the channel does | [`LbChannel::endpoints`], [`LbChannel::subscribe`], [`LbEvent`] |
+//! | look and steer by HTTP while it runs | `admin`, behind the features `admin` and `channelz` |
 //! | export metrics | `telemetry`, behind the features `otel` and `prometheus`; [`LbChannel::stats`] for a look of your own |
 //! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |
 //! | check whether they serve | [`health`] |
@@ -40,6 +41,8 @@
 pub use lb_core::*;
 pub use lb_tonic::*;
 
+#[cfg(any(feature = "admin", feature = "channelz"))]
+pub use lb_admin as admin;
 pub use lb_health as health;
 #[cfg(feature = "consul")]
 pub use lb_resolver_consul as consul;

@@ -1,0 +1,170 @@
+//! The door: an admin server, from its builder to its end.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use lb_tonic::LbChannel;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+use crate::error::AdminError;
+use crate::limits::AdminLimits;
+use crate::services::Services;
+use crate::token::AdminToken;
+use crate::{api, server};
+
+/// An admin server that runs; it stops when this is dropped, and gracefully by [`stop`](Self::stop).
+#[derive(Debug)]
+#[must_use = "an admin server that is dropped stops"]
+pub struct Admin {
+    addr: SocketAddr,
+    services: Services,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Everything that can be chosen of an admin server. By default it listens on 127.0.0.1 at a port the system chooses, asks for no token,
+/// and allows changes.
+#[must_use = "nothing is served before `serve`"]
+pub struct AdminBuilder {
+    addr: SocketAddr,
+    services: Services,
+    duplicate: Option<String>,
+    tokens: Vec<AdminToken>,
+    read_only: bool,
+    limits: AdminLimits,
+    metrics: Option<Box<dyn Fn() -> Result<String, String> + Send + Sync>>,
+}
+
+impl Admin {
+    /// Begins an admin server.
+    pub fn builder() -> AdminBuilder {
+        AdminBuilder {
+            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            services: Services::new(),
+            duplicate: None,
+            tokens: Vec::new(),
+            read_only: false,
+            limits: AdminLimits::default(),
+            metrics: None,
+        }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its channels: more can be added, and some removed, at any time.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Stops: takes no more connections, lets requests in progress finish for a second, ends streams, and closes. Cancel safe: once called
+    /// it stops, whether or not anybody waits.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        // It was not cancelled by anybody; a panic of it is an end as well.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+impl AdminBuilder {
+    /// Shows and steers this channel under the name of a service. The channel is not kept alive.
+    pub fn service(mut self, name: impl Into<Arc<str>>, channel: &LbChannel) -> Self {
+        let name = name.into();
+        if self.services.get(&name).is_some() {
+            self.duplicate.get_or_insert_with(|| name.to_string());
+        }
+        self.services.add(name, channel);
+        self
+    }
+
+    /// Shows and steers these channels, and those that are added to them later, in place of those named so far.
+    pub fn services(mut self, services: &Services) -> Self {
+        self.services = services.clone();
+        self
+    }
+
+    /// Listens on this address; port 0 is one the system chooses. Beyond loopback a [`token`](Self::token) is needed, and something before
+    /// it that speaks TLS: tokens travel as they are.
+    pub fn bind(mut self, addr: SocketAddr) -> Self {
+        self.addr = addr;
+        self
+    }
+
+    /// Asks for a token, everywhere, on loopback too. May be given several times: each opens.
+    pub fn token(mut self, token: AdminToken) -> Self {
+        self.tokens.push(token);
+        self
+    }
+
+    /// Allows nobody to change anything, whatever their token.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// What one client may take of the server.
+    pub fn limits(mut self, limits: AdminLimits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Serves what this returns at `/metrics`: metrics in Prometheus' text form, as those of `lb-telemetry`:
+    /// `.metrics(move || prometheus.text())`. Called once per request; must not block for long.
+    pub fn metrics<E: fmt::Display>(mut self, text: impl Fn() -> Result<String, E> + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Box::new(move || text().map_err(|error| error.to_string())));
+        self
+    }
+
+    /// Begins to listen and to serve. Cancel safe: a server nobody got does not run.
+    ///
+    /// # Errors
+    /// [`Exposed`](AdminError::Exposed) beyond loopback without a token; [`Duplicate`](AdminError::Duplicate);
+    /// [`Bind`](AdminError::Bind).
+    pub async fn serve(self) -> Result<Admin, AdminError> {
+        if let Some(name) = self.duplicate {
+            return Err(AdminError::Duplicate(name));
+        }
+        if self.tokens.is_empty() && !self.addr.ip().to_canonical().is_loopback() {
+            return Err(AdminError::Exposed(self.addr));
+        }
+        let bind = |source| AdminError::Bind { addr: self.addr, source };
+        let listener = TcpListener::bind(self.addr).await.map_err(bind)?;
+        let addr = listener.local_addr().map_err(bind)?;
+        let (stop, stopping) = watch::channel(false);
+        let services = self.services.clone();
+        let app = Arc::new(App {
+            services: self.services,
+            tokens: self.tokens,
+            read_only: self.read_only,
+            limits: self.limits,
+            metrics: self.metrics,
+            stopping,
+        });
+        let task = tokio::spawn(server::run(listener, api::router(&app), app));
+        Ok(Admin { addr, services, stop, task })
+    }
+}
+
+impl fmt::Debug for AdminBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminBuilder")
+            .field("addr", &self.addr)
+            .field("services", &self.services)
+            .field("tokens", &self.tokens)
+            .field("read_only", &self.read_only)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}

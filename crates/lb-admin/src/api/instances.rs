@@ -1,0 +1,43 @@
+//! `instances`: the endpoints of each service.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use lb_tonic::EndpointInfo;
+use serde::Serialize;
+
+use super::{answer, find};
+use crate::app::Shared;
+use crate::problem::Problem;
+
+/// Every service's endpoints.
+#[derive(Debug, Serialize)]
+struct AllInstances {
+    services: BTreeMap<Arc<str>, Vec<EndpointInfo>>,
+}
+
+/// One service's endpoints.
+#[derive(Debug, Serialize)]
+struct Instances {
+    service: String,
+    instances: Vec<EndpointInfo>,
+}
+
+/// `GET instances`.
+pub(super) async fn all(State(app): State<Shared>) -> Response {
+    let services = find::services(&app).into_iter().map(|(name, channel)| (name, channel.endpoints())).collect();
+    answer(&AllInstances { services })
+}
+
+/// `GET instances/{service}`.
+pub(super) async fn of_service(State(app): State<Shared>, Path(service): Path<String>) -> Result<Response, Problem> {
+    let instances = find::service(&app, &service)?.endpoints();
+    Ok(answer(&Instances { service, instances }))
+}
+
+/// `GET instances/{service}/{instance}`.
+pub(super) async fn one(State(app): State<Shared>, Path((service, instance)): Path<(String, String)>) -> Result<Response, Problem> {
+    Ok(answer(&find::instance(&find::service(&app, &service)?, &instance)?))
+}
