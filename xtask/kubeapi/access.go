@@ -27,10 +27,11 @@ func authentication(tokens string) authenticator.Request {
 }
 
 // authorization: a member of `denied` may do nothing, one of `readonly` may only read, one of `no-watch` may not watch (and so on for
-// each verb), everybody else may do everything. Refusals (403) are worded by the library, as in a cluster.
+// each verb and each resource, as `no-configmaps`), everybody else may do everything. Refusals (403) are worded by the library, as in a
+// cluster.
 var authorization = authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	groups := a.GetUser().GetGroups()
-	refused := slices.Contains(groups, "denied") || slices.Contains(groups, "no-"+a.GetVerb()) ||
+	refused := slices.Contains(groups, "denied") || slices.Contains(groups, "no-"+a.GetVerb()) || slices.Contains(groups, "no-"+a.GetResource()) ||
 		slices.Contains(groups, "readonly") && !a.IsReadOnly()
 	if refused {
 		return authorizer.DecisionDeny, "", nil

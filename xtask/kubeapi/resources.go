@@ -51,6 +51,8 @@ func install(server *genericapiserver.GenericAPIServer, getter generic.RESTOptio
 	parameters := runtime.NewParameterCodec(scheme)
 	core := genericapiserver.NewDefaultAPIGroupInfo("", scheme, parameters, codecs)
 	core.VersionedResourcesStorageMap["v1"] = map[string]rest.Storage{
+		"configmaps": newStore(getter, "", "configmaps", "configmap", true,
+			func() runtime.Object { return &corev1.ConfigMap{} }, func() runtime.Object { return &corev1.ConfigMapList{} }),
 		"namespaces": newStore(getter, "", "namespaces", "namespace", false,
 			func() runtime.Object { return &corev1.Namespace{} }, func() runtime.Object { return &corev1.NamespaceList{} }),
 		"nodes": newStore(getter, "", "nodes", "node", false,

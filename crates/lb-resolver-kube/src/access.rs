@@ -12,8 +12,9 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tokio::time;
 
-use crate::config::Cluster;
+use crate::config::{Cluster, KubernetesConfig};
 use crate::failure::{Failure, chain};
+use crate::target::Subject;
 
 /// Makes a client; `timeout` bounds that, and each connection it opens.
 pub(crate) async fn open(cluster: Cluster, timeout: Duration) -> Result<Client, Failure> {
@@ -23,6 +24,13 @@ pub(crate) async fn open(cluster: Cluster, timeout: Duration) -> Result<Client, 
         Ok(Err(error)) => Err(Failure::unavailable(format!("the client cannot be made: {error}"))),
         Err(_) => Err(Failure::unavailable(format!("credentials for the API server were not there within {timeout:?}"))),
     }
+}
+
+/// The namespace to ask in: this one, or the configured one, or the context's or the pod's.
+pub(crate) fn namespace(client: &Client, named: Option<&String>, config: &KubernetesConfig) -> Result<String, Failure> {
+    let chosen = named.or(config.namespace.as_ref());
+    let namespace = chosen.map_or_else(|| client.default_namespace().trim(), String::as_str);
+    Subject::namespace(namespace).map_err(Failure::unavailable)
 }
 
 fn open_blocking(cluster: &Cluster, timeout: Duration) -> Result<Client, Failure> {

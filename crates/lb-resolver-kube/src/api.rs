@@ -1,4 +1,4 @@
-//! The two requests there are: a list, in pages, and a watch.
+//! The two requests there are: a list, in pages, and a watch; of slices, or of a ConfigMap.
 //!
 //! Not kube's own watcher: it reads lines and answers of any size, resumes a watch that ends at once without a pause, and does so for ever
 //! where the history is refused before the stream begins. Credentials, TLS and connections are kube's.
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::failure::{Failure, chain};
 use crate::known::Known;
 use crate::lines::Lines;
-use crate::slice::{Labelled, Metadata, Page, Status};
+use crate::slice::{Labelled, Metadata, Object, Page, Status};
 use crate::watch::Watch;
 
 /// Slices per page of a list; kubectl's and client-go's.
@@ -32,28 +32,49 @@ const REPEATED: usize = 500;
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 const NODE: usize = 1 << 20;
 
-/// Asks for the slices of one service.
+/// Which objects to ask for.
+pub(crate) struct Selection {
+    namespace: String,
+    /// With the selector.
+    path: String,
+    /// As a role names the kind, and what serves it.
+    resource: &'static str,
+    api: &'static str,
+}
+
+impl Selection {
+    /// The slices of one service.
+    pub(crate) fn slices(namespace: String, service: &str) -> Self {
+        let selector = format!("labelSelector=kubernetes.io%2Fservice-name%3D{service}");
+        let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{selector}");
+        Self { namespace, path, resource: "endpointslices.discovery.k8s.io", api: "discovery.k8s.io/v1" }
+    }
+
+    /// One ConfigMap. Narrowed by name, so that a role may be too.
+    pub(crate) fn config_map(namespace: String, name: &str) -> Self {
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps?fieldSelector=metadata.name%3D{name}");
+        Self { namespace, path, resource: "configmaps", api: "v1" }
+    }
+}
+
+/// Asks for some objects of one namespace.
 pub(crate) struct Api {
     client: Client,
-    namespace: String,
-    /// With the selector for the service.
-    path: String,
+    selection: Selection,
     timeout: Duration,
     max_answer: usize,
 }
 
 impl Api {
-    pub(crate) fn new(client: Client, namespace: String, service: &str, timeout: Duration, max_answer: usize) -> Self {
-        let selector = format!("labelSelector=kubernetes.io%2Fservice-name%3D{service}");
-        let path = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices?{selector}");
-        Self { client, namespace, path, timeout, max_answer }
+    pub(crate) fn new(client: Client, selection: Selection, timeout: Duration, max_answer: usize) -> Self {
+        Self { client, selection, timeout, max_answer }
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        &self.namespace
+        &self.selection.namespace
     }
 
-    /// All slices, and the version from which to watch.
+    /// All slices of a service, and the version from which to watch.
     ///
     /// If the server forgets its state between two pages, everything is asked for at once.
     pub(crate) async fn list(&self) -> Result<(Known, String), Failure> {
@@ -80,8 +101,14 @@ impl Api {
         Err(Failure::malformed(format!("the list has more than {MOST_PAGES} pages")))
     }
 
+    /// All objects at once, and the version from which to watch.
+    pub(crate) async fn everything<T: Object>(&self) -> Result<(Vec<T>, String), Failure> {
+        let (page, _) = self.page::<T>(0, "", self.max_answer).await?;
+        Ok((page.items.unwrap_or_default(), page.metadata.resource_version))
+    }
+
     /// One page, and its size, which is at most `room`.
-    async fn page(&self, limit: usize, next: &str, room: usize) -> Result<(Page, usize), Failure> {
+    async fn page<T: Object>(&self, limit: usize, next: &str, room: usize) -> Result<(Page<T>, usize), Failure> {
         let until = Instant::now() + self.timeout;
         let response = self.send("list", &format!("&limit={limit}&continue={next}")).await?;
         let silence = |_| Failure::unavailable(format!("the list was not complete within {:?}", self.timeout));
@@ -115,7 +142,7 @@ impl Api {
     }
 
     async fn send(&self, verb: &str, query: &str) -> Result<Response<Body>, Failure> {
-        let response = self.ask(&format!("{}{query}", self.path), "application/json").await?;
+        let response = self.ask(&format!("{}{query}", self.selection.path), "application/json").await?;
         match response.status() {
             StatusCode::OK if is_json(response.headers()) => Ok(response),
             StatusCode::OK => Err(Failure::malformed("the answer is not JSON: this is not an API server")),
@@ -141,7 +168,7 @@ impl Api {
             }
             StatusCode::FORBIDDEN => Failure::new(ResolveErrorKind::Refused, self.rights(verb, &said)),
             StatusCode::GONE => Failure::gone(format!("410: the history asked for is gone{said}")),
-            StatusCode::NOT_FOUND => Failure::malformed(format!("404: this server does not serve discovery.k8s.io/v1{said}")),
+            StatusCode::NOT_FOUND => Failure::malformed(format!("404: this server does not serve {}{said}", self.selection.api)),
             _ if code.is_server_error() || code == StatusCode::TOO_MANY_REQUESTS => {
                 let pause = header(&headers, RETRY_AFTER).and_then(|text| text.parse().ok());
                 Failure {
@@ -158,8 +185,8 @@ impl Api {
     }
 
     fn rights(&self, verb: &str, said: &str) -> String {
-        let namespace = &self.namespace;
-        format!("403: needs get, list, watch on endpointslices.discovery.k8s.io in namespace {namespace}, and may not {verb}{said}")
+        let Selection { namespace, resource, .. } = &self.selection;
+        format!("403: needs get, list, watch on {resource} in namespace {namespace}, and may not {verb}{said}")
     }
 }
 

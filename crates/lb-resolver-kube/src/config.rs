@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use lb_core::{BackoffConfig, ConfigError};
 
+use crate::place::Place;
+
 /// Beyond this a dead connection would not show within a minute.
 const LONGEST_WATCH: Duration = Duration::from_secs(30);
 
@@ -24,6 +26,7 @@ pub struct KubernetesConfig {
     pub(crate) node_topology: bool,
     pub(crate) prefix: String,
     pub(crate) seed: Option<u64>,
+    pub(crate) service_config_map: Option<Place>,
     pub(crate) settle: Duration,
     pub(crate) terminating_fallback: bool,
     pub(crate) timeout: Duration,
@@ -52,6 +55,7 @@ impl Default for KubernetesConfig {
             node_topology: false,
             prefix: "evenkeel".to_owned(),
             seed: None,
+            service_config_map: None,
             // A controller writes the slices of one change within some tens of milliseconds of each other.
             settle: Duration::from_millis(100),
             terminating_fallback: true,
@@ -146,6 +150,21 @@ impl KubernetesConfig {
     pub fn with_watch_timeout(self, timeout: Duration) -> Result<Self, ConfigError> {
         let watch_timeout = within("watch_timeout", timeout, SHORTEST_WATCH, LONGEST_WATCH)?;
         Ok(Self { watch_timeout, ..self })
+    }
+
+    /// Reads the service config from a ConfigMap and watches it, for targets that do not name another with `service_config=…` (or none, with
+    /// nothing behind the `=`); default none. `namespace/name:key`, of which the name is enough: the namespace is then the service's, the
+    /// key `service_config.json`. Its value is the config's JSON. No such ConfigMap, none such key, or one without a value, is no config;
+    /// one that cannot be read at first is a broken one, and later the last one stands. The service account needs `get`, `list` and
+    /// `watch` on `configmaps` there, for which a role may name the one.
+    ///
+    /// # Errors
+    /// A part cannot be a name of its kind.
+    pub fn with_service_config_map(self, place: &str) -> Result<Self, ConfigError> {
+        let parsed = Place::parse(place).map_err(|reason| {
+            ConfigError::new("kubernetes.service_config_map", place, format!("namespace/name:key, and {reason}"))
+        })?;
+        Ok(Self { service_config_map: Some(parsed), ..self })
     }
 
     /// Sets for how long changes are gathered after the first, 0 to 1 s; default 0.1 s.

@@ -16,6 +16,7 @@
 //! | `kubernetes://shop/orders:grpc`, `kubernetes:///orders.shop.svc.cluster.local:grpc` | the same, written otherwise |
 //! | `kubernetes:///orders.shop:8080` | that port of the pods, which need not be the service's own port |
 //! | `kubernetes:///orders.shop` | the only port, or the one named `grpc` |
+//! | `…?service_config=namespace/name:key` | the service config is this key of this ConfigMap; only the name has to be there, the rest is the service's namespace and `service_config.json`; default [`KubernetesConfig::with_service_config_map`] |
 //!
 //! # Rights
 //! The service account (or the user of the kubeconfig) needs this, and an error says so if it is missing:
@@ -26,6 +27,12 @@
 //! metadata: { name: endpoints-reader, namespace: shop }
 //! rules:
 //! - { apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [get, list, watch] }
+//! ```
+//!
+//! A service config in a ConfigMap needs this too; `resourceNames` may be left out:
+//!
+//! ```yaml
+//! - { apiGroups: [""], resources: [configmaps], verbs: [get, list, watch], resourceNames: [orders] }
 //! ```
 //!
 //! # What an endpoint is told to be
@@ -65,6 +72,7 @@
 mod access;
 mod api;
 mod config;
+mod config_map;
 mod entropy;
 mod failure;
 #[cfg(fuzzing)]
@@ -74,6 +82,7 @@ mod lines;
 mod merge;
 mod nodes;
 mod pace;
+mod place;
 mod resolver;
 mod slice;
 mod stream;

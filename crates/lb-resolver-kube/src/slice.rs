@@ -6,13 +6,25 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+/// What a list and a watch can be of.
+pub(crate) trait Object: DeserializeOwned {
+    fn metadata(&self) -> &Metadata;
+}
+
+impl Object for Slice {
+    fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+}
 
 /// A page of a list. A list that says nothing of itself is not one.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Page {
+pub(crate) struct Page<T = Slice> {
     pub(crate) metadata: PageMetadata,
     /// The server writes `null` for none.
-    pub(crate) items: Option<Vec<Slice>>,
+    pub(crate) items: Option<Vec<T>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,10 +38,10 @@ pub(crate) struct PageMetadata {
 /// A line of a watch.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", content = "object", rename_all = "UPPERCASE")]
-pub(crate) enum Message {
-    Added(Slice),
-    Modified(Slice),
-    Deleted(Slice),
+pub(crate) enum Message<T = Slice> {
+    Added(T),
+    Modified(T),
+    Deleted(T),
     Bookmark(Bookmark),
     Error(Status),
 }
@@ -152,12 +164,14 @@ mod tests {
     fn a_message_is_told_by_its_type() {
         let added = r#"{"type":"ADDED","object":{"kind":"EndpointSlice","metadata":{"name":"a","resourceVersion":"7"},
             "addressType":"IPv4","endpoints":null,"ports":null}}"#;
-        let Message::Added(slice) = serde_json::from_str(added).unwrap() else { panic!("not added") };
+        let Message::<Slice>::Added(slice) = serde_json::from_str(added).unwrap() else { panic!("not added") };
         assert_eq!((slice.metadata.name.as_str(), slice.endpoints), ("a", None));
         let bookmark = r#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"},"endpoints":null,"addressType":""}}"#;
-        assert!(matches!(serde_json::from_str(bookmark), Ok(Message::Bookmark(it)) if it.metadata.resource_version == "9"));
+        assert!(
+            matches!(serde_json::from_str(bookmark), Ok(Message::<Slice>::Bookmark(it)) if it.metadata.resource_version == "9")
+        );
         let error = r#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired"}}"#;
-        assert!(matches!(serde_json::from_str(error), Ok(Message::Error(it)) if it.code == 410));
+        assert!(matches!(serde_json::from_str(error), Ok(Message::<Slice>::Error(it)) if it.code == 410));
     }
 
     #[test]

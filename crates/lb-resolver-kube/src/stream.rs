@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use crate::access;
-use crate::api::Api;
+use crate::api::{Api, Selection};
 use crate::config::KubernetesConfig;
 use crate::entropy;
 use crate::failure::Failure;
@@ -25,13 +25,13 @@ use crate::watch::{Change, Watch};
 const SHORTEST_WATCH: Duration = Duration::from_millis(500);
 
 /// A watch that lived so long proves that things work, as does one that ended as it should.
-const PROOF: Duration = Duration::from_secs(5);
+pub(crate) const PROOF: Duration = Duration::from_secs(5);
 
 /// Who asks for a fresh look gets a new watch if the present one has been silent for so long.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// So many failures in a row are reason to read the configuration again.
-const FAILURES_TO_RENEW: u32 = 8;
+pub(crate) const FAILURES_TO_RENEW: u32 = 8;
 
 /// More complaints about slices than these are not logged.
 const COMPLAINTS: usize = 10;
@@ -330,13 +330,11 @@ impl KubernetesStream {
 
 async fn connect(config: &KubernetesConfig, subject: &Subject) -> Result<Api, Failure> {
     let client = access::open(config.cluster.clone(), config.timeout).await?;
-    let chosen = subject.namespace.as_ref().or(config.namespace.as_ref());
-    let namespace = chosen.map_or_else(|| client.default_namespace().trim(), String::as_str);
-    let namespace = Subject::namespace(namespace).map_err(Failure::unavailable)?;
-    Ok(Api::new(client, namespace, &subject.service, config.timeout, config.max_answer))
+    let namespace = access::namespace(&client, subject.namespace.as_ref(), config)?;
+    Ok(Api::new(client, Selection::slices(namespace, &subject.service), config.timeout, config.max_answer))
 }
 
-fn lived(watch: &Watch) -> Result<(), Failure> {
+pub(crate) fn lived(watch: &Watch) -> Result<(), Failure> {
     if watch.began.elapsed() >= SHORTEST_WATCH {
         return Ok(());
     }

@@ -5,6 +5,9 @@ use lb_core::{ResolveError, ResolveErrorKind, Target};
 /// Names of services and namespaces are DNS labels (RFC 1123).
 const LABEL: usize = 63;
 
+/// The option that names the place of the service config.
+pub(crate) const CONFIG: &str = "service_config";
+
 /// A service, and the port of its pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Subject {
@@ -30,8 +33,8 @@ impl Subject {
             let allowed = "allowed is kubernetes:///service.namespace:port, the port by name or number";
             ResolveError::new(ResolveErrorKind::InvalidTarget, format!("target {:?}: {reason}; {allowed}", target.as_str()))
         };
-        if let Some((key, _)) = target.query().first() {
-            return Err(fail(&format!("the query {key:?} means nothing here")));
+        if let Some((key, _)) = target.query().iter().find(|(key, _)| key != CONFIG) {
+            return Err(fail(&format!("the option {key:?} is not known, only {CONFIG:?} is")));
         }
         let (host, namespace) = match (target.authority(), target.path().trim_end_matches('/')) {
             ("", path) => (path, None),
@@ -121,6 +124,7 @@ mod tests {
         assert_eq!(parse("kubernetes:///orders.shop.svc.cluster.local.:grpc"), shop());
         assert_eq!(parse("kubernetes:///orders:grpc"), Ok(subject("orders", None, named())));
         assert_eq!(parse("kubernetes:///orders.shop:8080"), Ok(subject("orders", Some("shop"), PortChoice::Number(8080))));
+        assert_eq!(parse("kubernetes:///orders.shop:grpc?service_config=orders"), shop());
         assert_eq!(parse("kubernetes:///orders"), Ok(subject("orders", None, PortChoice::Any)));
     }
 

@@ -8,16 +8,16 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::failure::Failure;
 use crate::lines::Lines;
-use crate::slice::{Message, Slice, Status};
+use crate::slice::{Message, Metadata, Object, Slice, Status};
 
 /// How much later than it should a watch may end before the connection counts as dead.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A change of the set of slices.
+/// A change of a set of slices, or of other objects.
 #[derive(Debug)]
-pub(crate) enum Change {
+pub(crate) enum Change<T = Slice> {
     /// There is this one, which came as that many bytes.
-    Put(Slice, usize),
+    Put(T, usize),
     /// There is none of this name any more.
     Removed(String),
 }
@@ -42,7 +42,7 @@ impl Watch {
     }
 
     /// The next change, or `None` when the watch has ended as it should and may be resumed. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Result<Option<Change>, Failure> {
+    pub(crate) async fn next<T: Object>(&mut self) -> Result<Option<Change<T>>, Failure> {
         loop {
             let late = |_| Failure::unavailable("the watch did not end when it should have: the connection is dead");
             let Some(line) = timeout_at(self.ends, self.lines.next()).await.map_err(late)?? else { return Ok(None) };
@@ -53,25 +53,26 @@ impl Watch {
         }
     }
 
-    fn read(&mut self, line: &Bytes) -> Result<Option<Change>, Failure> {
+    fn read<T: Object>(&mut self, line: &Bytes) -> Result<Option<Change<T>>, Failure> {
         if line.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
         let unread = |error| Failure::malformed(format!("a line of the watch cannot be read: {error}"));
-        let (slice, there) = match serde_json::from_slice(line).map_err(unread)? {
-            Message::Added(slice) | Message::Modified(slice) => (slice, true),
-            Message::Deleted(slice) => (slice, false),
+        let (object, there): (T, bool) = match serde_json::from_slice(line).map_err(unread)? {
+            Message::Added(object) | Message::Modified(object) => (object, true),
+            Message::Deleted(object) => (object, false),
             Message::Bookmark(bookmark) => {
                 self.advance(bookmark.metadata.resource_version)?;
                 return Ok(None);
             }
             Message::Error(status) => return Err(ended(&status)),
         };
-        let Some(version) = slice.metadata.resource_version.clone().filter(|version| !version.is_empty()) else {
-            return Err(Failure::malformed(format!("slice {:?} has no resource version", slice.metadata.name)));
+        let Metadata { name, resource_version, .. } = object.metadata();
+        let Some(version) = resource_version.clone().filter(|version| !version.is_empty()) else {
+            return Err(Failure::malformed(format!("{name:?} has no resource version")));
         };
         self.advance(version)?;
-        Ok(Some(if there { Change::Put(slice, line.len()) } else { Change::Removed(slice.metadata.name) }))
+        Ok(Some(if there { Change::Put(object, line.len()) } else { Change::Removed(object.metadata().name.clone()) }))
     }
 
     /// Versions only grow. If one does not, the server lost its data or is another one, and would not tell what it has that is older than
@@ -111,11 +112,11 @@ mod tests {
         let bookmark = "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"9\"}}}\n";
         let text = [&line("ADDED", "a", "5"), "\n", &line("DELETED", "a", "7"), bookmark].concat();
         let mut watch = watch(&text);
-        assert!(matches!(watch.next().await, Ok(Some(Change::Put(slice, _))) if slice.metadata.name == "a"));
+        assert!(matches!(watch.next::<Slice>().await, Ok(Some(Change::Put(slice, _))) if slice.metadata.name == "a"));
         assert_eq!(watch.version, "5");
-        assert!(matches!(watch.next().await, Ok(Some(Change::Removed(name))) if name == "a"));
+        assert!(matches!(watch.next::<Slice>().await, Ok(Some(Change::Removed(name))) if name == "a"));
         assert_eq!(watch.version, "7");
-        assert!(matches!(watch.next().await, Ok(None)));
+        assert!(matches!(watch.next::<Slice>().await, Ok(None)));
         assert_eq!(watch.version, "9");
     }
 
@@ -124,18 +125,18 @@ mod tests {
         let text =
             [&*line("ADDED", "a", "5"), "{\"type\":\"BOOKMARK\",\"object\":{\"metadata\":{\"resourceVersion\":\"4\"}}}\n"].concat();
         let mut watch = watch(&text);
-        assert!(watch.next().await.unwrap().is_some());
-        let failure = watch.next().await.unwrap_err();
+        assert!(watch.next::<Slice>().await.unwrap().is_some());
+        let failure = watch.next::<Slice>().await.unwrap_err();
         assert!(failure.gone && failure.message.contains("from 5 to 4"), "{failure:?}");
     }
 
     #[tokio::test]
     async fn an_error_in_the_stream_says_whether_history_is_gone() {
         let error = |code: u16| format!("{{\"type\":\"ERROR\",\"object\":{{\"code\":{code},\"message\":\"too old\"}}}}\n");
-        let gone = watch(&error(410)).next().await.unwrap_err();
+        let gone = watch(&error(410)).next::<Slice>().await.unwrap_err();
         assert!(gone.gone && gone.message.contains("410") && gone.message.contains("too old"), "{gone:?}");
-        assert!(!watch(&error(500)).next().await.unwrap_err().gone);
-        assert!(watch(&line("ADDED", "a", "")).next().await.is_err());
-        assert!(watch("{\"type\":\"ADDED\"}\n").next().await.unwrap_err().message.contains("cannot be read"));
+        assert!(!watch(&error(500)).next::<Slice>().await.unwrap_err().gone);
+        assert!(watch(&line("ADDED", "a", "")).next::<Slice>().await.is_err());
+        assert!(watch("{\"type\":\"ADDED\"}\n").next::<Slice>().await.unwrap_err().message.contains("cannot be read"));
     }
 }

@@ -7,6 +7,7 @@ use lb_testkit::services::{self, KubeApi, KubeUser};
 use super::*;
 use crate::access;
 use crate::config::Cluster;
+use crate::slice::Slice;
 
 #[test]
 fn a_servers_words_cannot_change_the_request() {
@@ -18,7 +19,7 @@ async fn api(server: &KubeApi) -> Api {
     let timeout = Duration::from_secs(30);
     let path = Some(server.kubeconfig(KubeUser::Admin, "shop").unwrap());
     let client = access::open(Cluster::Kubeconfig { path, context: None }, timeout).await.unwrap();
-    Api::new(client, "shop".to_owned(), "orders", timeout, 1 << 20)
+    Api::new(client, Selection::slices("shop".to_owned(), "orders"), timeout, 1 << 20)
 }
 
 async fn create(api: &Api, name: &str) {
@@ -32,7 +33,7 @@ async fn create(api: &Api, name: &str) {
 /// Whether a watch is refused, before it begins or as its first line.
 async fn watch_is_refused(api: &Api, version: &str) -> Failure {
     match api.watch(version, 5).await {
-        Ok(mut watch) => watch.next().await.expect_err("no history"),
+        Ok(mut watch) => watch.next::<Slice>().await.expect_err("no history"),
         Err(failure) => failure,
     }
 }
@@ -44,15 +45,15 @@ async fn compacted_history_is_gone_for_a_page_and_for_a_watch() {
     let api = api(&server).await;
     create(&api, "a").await;
     create(&api, "b").await;
-    let (page, bytes) = api.page(1, "", 1 << 20).await.unwrap();
+    let (page, bytes) = api.page::<Slice>(1, "", 1 << 20).await.unwrap();
     let (next, version) = (encode(&page.metadata.next.unwrap()), page.metadata.resource_version);
     assert_eq!((page.items.unwrap().len(), bytes > 0), (1, true));
-    assert_eq!(api.page(1, &next, 1 << 20).await.unwrap().0.items.unwrap()[0].metadata.name, "b");
+    assert_eq!(api.page::<Slice>(1, &next, 1 << 20).await.unwrap().0.items.unwrap()[0].metadata.name, "b");
 
     create(&api, "c").await;
     create(&api, "d").await;
     server.etcd().compact().unwrap();
-    let failure = api.page(1, &next, 1 << 20).await.unwrap_err();
+    let failure = api.page::<Slice>(1, &next, 1 << 20).await.unwrap_err();
     assert!(failure.gone && failure.message.contains("410"), "{failure:?}");
     let failure = watch_is_refused(&api, &version).await;
     assert!(failure.gone && failure.message.contains("410"), "{failure:?}");

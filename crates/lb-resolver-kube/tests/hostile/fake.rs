@@ -17,6 +17,9 @@ pub(crate) fn answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// The beginning of an answer that says nothing and does not end.
+pub(crate) const SILENCE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n";
+
 #[derive(Default)]
 struct Shared {
     requests: Mutex<Vec<String>>,
@@ -141,7 +144,11 @@ async fn serve(mut stream: TcpStream, shared: &Shared, manner: &Manner) -> std::
     let line = String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned();
     shared.requests.lock().unwrap().push(line.clone());
     match manner {
-        Manner::Whole(answer) => stream.write_all(&answer(&line)).await?,
+        Manner::Whole(answer) => {
+            let answer = answer(&line);
+            stream.write_all(&answer).await?;
+            while answer == SILENCE && stream.read(&mut [0; 64]).await? > 0 {}
+        }
         Manner::EndlessWatch(list) | Manner::SilentWatch(list) if !line.contains("watch=true") => stream.write_all(list).await?,
         Manner::EndlessWatch(_) => endless(&mut stream, b"{\"type\":\"", shared).await?,
         Manner::Endless(beginning) => endless(&mut stream, beginning, shared).await?,
@@ -152,7 +159,7 @@ async fn serve(mut stream: TcpStream, shared: &Shared, manner: &Manner) -> std::
             }
         }
         Manner::SilentWatch(_) => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n").await?;
+            stream.write_all(SILENCE).await?;
             while stream.read(&mut [0; 64]).await? > 0 {}
         }
         Manner::Silent => while stream.read(&mut [0; 64]).await? > 0 {},

@@ -1,6 +1,7 @@
 //! Against a server that is none: a fake on purpose, because the real one cannot be made to answer like this.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test that cannot begin has failed")]
 
+mod config_map;
 mod fake;
 
 use std::time::{Duration, Instant};

@@ -5,4 +5,5 @@ mod breaks;
 mod calls;
 mod changes;
 mod refusals;
+mod service_config;
 mod world;

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use lb_core::{Locality, RegistryHealth, ResolveErrorKind, Resolver, Target, Trigger};
+use lb_core::{Locality, RegistryHealth, ResolveErrorKind, Resolver, ServiceConfigUpdate, Target, Trigger};
 use lb_resolver_kube::{KubernetesConfig, KubernetesResolver};
 use lb_testkit::services::{self, KubeApi, KubeUser};
 use tokio::sync::watch;
@@ -118,6 +118,7 @@ pub(crate) fn with_conditions(endpoint: Endpoint, ready: bool, serving: bool, te
 pub(crate) struct State {
     pub(crate) set: BTreeMap<String, RegistryHealth>,
     pub(crate) places: BTreeMap<String, Locality>,
+    pub(crate) service_config: Option<ServiceConfigUpdate>,
     pub(crate) updates: usize,
     pub(crate) errors: Vec<(ResolveErrorKind, String)>,
 }
@@ -153,7 +154,11 @@ impl Drop for Seen {
 
 impl Seen {
     pub(crate) fn watch(config: KubernetesConfig) -> Self {
-        let target = Target::parse("kubernetes:///orders:grpc", &|scheme| scheme == "kubernetes").unwrap();
+        Self::watch_target(config, "kubernetes:///orders:grpc")
+    }
+
+    pub(crate) fn watch_target(config: KubernetesConfig, target: &str) -> Self {
+        let target = Target::parse(target, &|scheme| scheme == "kubernetes").unwrap();
         let (_, again) = Trigger::pair();
         let mut stream = KubernetesResolver::with_config(config).resolve(&target, again);
         let (sender, state) = watch::channel(State::default());
@@ -166,6 +171,7 @@ impl Seen {
                         let place =
                             |endpoint: &lb_core::Endpoint| (endpoint.key().to_string(), endpoint.attributes.locality.clone());
                         state.places = update.endpoints.iter().map(place).collect();
+                        state.service_config = Some(update.service_config);
                         state.updates += 1;
                     }
                     Err(error) => state.errors.push((error.kind(), error.to_string())),

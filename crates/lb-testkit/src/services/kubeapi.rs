@@ -30,6 +30,8 @@ pub enum KubeUser {
     NoWatch,
     /// May list and watch, but not get single objects: 403 for that.
     NoGet,
+    /// May do everything, but nothing with ConfigMaps: 403 for that.
+    NoConfigMaps,
     /// Is not known: 401.
     Unknown,
 }
@@ -44,12 +46,14 @@ impl KubeUser {
             Self::Denied => "denied-token",
             Self::NoWatch => "no-watch-token",
             Self::NoGet => "no-get-token",
+            Self::NoConfigMaps => "no-configmaps-token",
             Self::Unknown => "unknown-token",
         }
     }
 }
 
-/// A Kubernetes API server of this test's own, over TLS on a loopback port, serving namespaces, nodes, services and EndpointSlices.
+/// A Kubernetes API server of this test's own, over TLS on a loopback port, serving namespaces, nodes, services, ConfigMaps
+/// and EndpointSlices.
 ///
 /// There are no controllers: nobody writes slices but the test, and nothing is checked that a controller would. Dropping the handle kills
 /// the server and its etcd, waits for their end and removes their directories.

@@ -8,12 +8,13 @@ use std::process::Command;
 use std::{fs, io};
 
 /// Token, user and group of everybody the server knows; the group says what is refused (see `xtask/kubeapi/access.go`).
-const TOKENS: [(&str, &str, &str); 5] = [
+const TOKENS: [(&str, &str, &str); 6] = [
     ("admin-token", "admin", "system:masters"),
     ("reader-token", "reader", "readonly"),
     ("denied-token", "denied", "denied"),
     ("no-watch-token", "no-watch", "no-watch"),
     ("no-get-token", "no-get", "no-get"),
+    ("no-configmaps-token", "no-configmaps", "no-configmaps"),
 ];
 
 /// Writes the file of tokens into `dir`, which must exist.

@@ -5,7 +5,13 @@
 use std::path::PathBuf;
 
 /// Raised whenever a recipe changes what lies in a server's directory, so that an older fetch is not mistaken for it.
-const RECIPE: u32 = 1;
+fn recipe(service: &str) -> u32 {
+    match service {
+        // The first did not serve ConfigMaps.
+        "kubeapi" => 2,
+        _ => 1,
+    }
+}
 
 /// The directory of everything this project caches for its user: `$XDG_CACHE_HOME/evenkeel`, by default `~/.cache/evenkeel`, and
 /// the temporary directory for a user without a home.
@@ -24,7 +30,7 @@ pub(crate) fn services() -> PathBuf {
 
 /// Where the named server's files belong, whether or not they are there.
 pub(crate) fn place(service: &str) -> PathBuf {
-    services().join(format!("{service}-{RECIPE}"))
+    services().join(format!("{service}-{}", recipe(service)))
 }
 
 /// Where the named server's files are, if they were fetched.
