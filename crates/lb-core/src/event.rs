@@ -1,5 +1,7 @@
 //! What an operator or a program may want to know as it happens.
 
+mod subject;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,6 +11,8 @@ use crate::breaker::{BreakerChange, BreakerReason, BreakerState};
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 use crate::service_config::ConfigSource;
+
+pub use subject::Severity;
 
 /// Something changed in a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -53,7 +53,7 @@ pub use concurrency::ConcurrencyLimit;
 pub use connectivity::ConnectivityState;
 pub use endpoint::{Endpoint, EndpointKey, NoAddresses};
 pub use entropy::Entropy;
-pub use event::{LbEvent, Observer};
+pub use event::{LbEvent, Observer, Severity};
 pub use feedback::{Done, Feedback, Reported};
 pub use gate::{Gate, Gatekeeper};
 pub use health::{HealthCheck, HealthStream, HealthSubject, ServingStatus};

@@ -13,6 +13,7 @@
 //! | [`SessionConfig`], [`SessionStore`] | calls that belong together go to one endpoint |
 //! | [`LimitStats`] | what rate and concurrency limits did, from [`LbChannel::limits`] |
 //! | [`CallError`] | why a call failed, behind its status |
+//! | [`Subchannel`], [`SocketInfo`] | endpoints and connections looked at closely, from [`LbChannel::subchannels`] |
 #![forbid(unsafe_code)]
 
 mod breakers;
@@ -27,6 +28,7 @@ mod endpoints;
 mod error;
 mod events;
 mod header;
+mod inspect;
 pub mod interceptors;
 mod levers;
 mod limits;
@@ -58,6 +60,7 @@ pub use discover::{Changes, DiscoverResolver};
 pub use endpoints::EndpointInfo;
 pub use error::{BuildError, CallError, FailedAttempt, WaitingFor};
 pub use events::Events;
+pub use inspect::Subchannel;
 pub use interceptors::{Chain, FillOptions, PeerAddress};
 pub use limits::LimitStats;
 pub use options::PickOptions;
@@ -69,5 +72,7 @@ pub use resolver_status::ResolverStatus;
 pub use resolvers::ResolverRegistry;
 pub use sessions::{SessionConfig, SessionCursor, SessionExport, SessionPage, SessionStore, SessionTokens, TokenStats};
 pub use stats::{ChannelStats, EndpointTotals, SessionTotals};
+// What connections say of themselves, for those who look at channels and know no transport.
+pub use lb_transport::{SocketInfo, SocketRef, SocketSecurity, next_serial};
 #[cfg(feature = "tonic-endpoint")]
 pub use tonic_connector::{TonicConnector, TonicTransport};

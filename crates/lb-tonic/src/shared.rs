@@ -11,7 +11,7 @@ use lb_core::gate::{GateListener, GateSignal};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::retry::{Throttle, Throttling};
 use lb_core::service_config::ServiceConfig;
-use lb_core::{LbEvent, PolicyRegistry, Scratch, Slot, Snapshot};
+use lb_core::{LbEvent, Observer, PolicyRegistry, Scratch, Slot, Snapshot};
 use serde_json::json;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::breakers::ChannelBreakers;
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
+use crate::inspect::Birth;
 use crate::limits::ChannelLimits;
 use crate::queue::CallQueue;
 use crate::repeats::Repeats;
@@ -176,6 +177,7 @@ pub(crate) struct Wishes {
     pub(crate) check_health: bool,
     pub(crate) rebuild: bool,
     pub(crate) moved: Moved,
+    pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) close: bool,
 }
 
@@ -213,6 +215,11 @@ impl Inbox {
     /// Stages and policies shall look again.
     pub(crate) fn rebuild(&self) {
         self.change(|wishes| wishes.rebuild = true);
+    }
+
+    /// Somebody wants to hear of what happens from now on.
+    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
+        self.change(|wishes| wishes.observers.push(observer));
     }
 
     /// A session has moved; told by the driver, so that observers hear everything in order and on one task.
@@ -256,6 +263,7 @@ impl Wishes {
             && self.connect.is_empty()
             && self.orders.is_empty()
             && self.moved.is_empty()
+            && self.observers.is_empty()
     }
 }
 
@@ -279,6 +287,7 @@ pub(crate) struct Handle {
     config: CallConfig,
     registry: PolicyRegistry,
     sessions: Option<ChannelSessions>,
+    birth: Birth,
     further: Mutex<BTreeSet<Arc<str>>>,
     seed: u64,
     clones: AtomicU64,
@@ -292,11 +301,17 @@ impl Handle {
         sessions: Option<ChannelSessions>,
         seed: u64,
     ) -> Arc<Self> {
-        Arc::new(Self { shared, config, registry, sessions, further: Mutex::default(), seed, clones: AtomicU64::new(0) })
+        let (birth, further, clones) = (Birth::now(), Mutex::default(), AtomicU64::new(0));
+        Arc::new(Self { shared, config, registry, sessions, birth, further, seed, clones })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// When it was made, and as which.
+    pub(crate) fn birth(&self) -> &Birth {
+        &self.birth
     }
 
     pub(crate) fn config(&self) -> &CallConfig {

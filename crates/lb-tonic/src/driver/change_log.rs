@@ -1,15 +1,14 @@
 //! One line of log per change, under the `tracing` target `evenkeel`.
 //!
 //! A line has the fields `channel` (its target), `event` (its kind, [`LbEvent::kind`]) and, where the event has them, `endpoint`, `from`,
-//! `to` and `reason`; its message is the event for people. What takes endpoints from the calls or shows something broken is WARN, what
-//! an operator or a config did is INFO, the usual comings and goings of endpoints are DEBUG.
+//! `to` and `reason`; its message is the event for people. Its level is the event's [`severity`](LbEvent::severity).
 //!
 //! Bound: [`MOST_LINES`] of a channel in a second; what is beyond is counted, and the count is told in a line of its own. Without a
 //! subscriber an event costs one comparison.
 
 use std::time::{Duration, Instant};
 
-use lb_core::{ConnectivityState, LbEvent};
+use lb_core::{LbEvent, Severity};
 use serde_json::Value;
 use tracing::Level;
 
@@ -91,32 +90,10 @@ fn is_read(level: Level) -> bool {
 
 /// How much a change matters to who runs the program.
 fn level(event: &LbEvent) -> Level {
-    match event {
-        LbEvent::SubchannelState { to: ConnectivityState::TransientFailure, .. }
-        | LbEvent::ChannelState { to: ConnectivityState::TransientFailure, .. }
-        | LbEvent::ResolverFailed(_)
-        | LbEvent::ConfigRefused(_)
-        | LbEvent::CallsEnded { .. }
-        | LbEvent::RecoveryFellBack { .. }
-        | LbEvent::BreakerChanged { .. }
-        | LbEvent::Failover { .. }
-        | LbEvent::Promoted { .. }
-        | LbEvent::Panic { panicking: true, .. }
-        | LbEvent::Overloaded { overloaded: true, .. }
-        | LbEvent::HealthChanged { healthy: false, .. } => Level::WARN,
-        // Its end of what was a warning.
-        LbEvent::SubchannelState { from: ConnectivityState::TransientFailure, .. } => Level::INFO,
-        LbEvent::EndpointAdded(_)
-        | LbEvent::EndpointRemoved(_)
-        | LbEvent::EndpointUpdated(_)
-        | LbEvent::SubchannelState { .. }
-        | LbEvent::Connected { .. }
-        // The subchannel's change of state, a line of its own, has the reason too.
-        | LbEvent::ConnectFailed { .. }
-        | LbEvent::Disconnected { .. }
-        | LbEvent::SessionMoved { .. }
-        | LbEvent::LoadUpdated { .. } => Level::DEBUG,
-        _ => Level::INFO,
+    match event.severity() {
+        Severity::Warning => Level::WARN,
+        Severity::Info => Level::INFO,
+        Severity::Debug => Level::DEBUG,
     }
 }
 
@@ -134,8 +111,7 @@ impl Fields {
             Ok(Value::Object(members)) => members.into_iter().next().map(|(_, content)| content),
             _ => None,
         };
-        let names_endpoint = matches!(event, LbEvent::EndpointAdded(_) | LbEvent::EndpointRemoved(_) | LbEvent::EndpointUpdated(_));
-        Self { content: content.unwrap_or_default(), names_endpoint }
+        Self { content: content.unwrap_or_default(), names_endpoint: event.endpoint().is_some() }
     }
 
     fn text(&self, name: &str) -> Option<&str> {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-use lb_core::EndpointKey;
+use lb_core::{ConnectivityState, EndpointKey};
 use serde_json::{Value, json};
 use tracing_subscriber::fmt::MakeWriter;
 

@@ -198,6 +198,7 @@ impl Driver {
     }
 
     fn take_wishes(&mut self, wishes: Wishes) -> bool {
+        self.observers.extend(wishes.observers);
         if wishes.exit_idle {
             self.idle.exit();
             self.tell(Event::ExitIdle);

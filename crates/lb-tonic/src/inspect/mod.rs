@@ -1,0 +1,57 @@
+//! Looking at a channel closely: its subchannels with their connections, and its events from now on.
+//!
+//! For those who show a channel to people, as gRPC's channelz does. Nothing here is paid for by calls: a channel that nobody looks at keeps a
+//! number and the time it was made.
+
+mod subchannel;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use lb_core::Observer;
+
+use crate::channel::LbChannel;
+
+pub use subchannel::Subchannel;
+
+impl LbChannel {
+    /// Its number, which nothing else in this process has, from [`next_serial`](crate::next_serial); the same for all its clones.
+    pub fn serial(&self) -> u64 {
+        self.handle().birth().serial
+    }
+
+    /// When it was built.
+    pub fn created_at(&self) -> SystemTime {
+        self.handle().birth().at
+    }
+
+    /// What it was built for.
+    pub fn target(&self) -> &str {
+        &self.handle().config().target
+    }
+
+    /// Its endpoints with what they are connected by, in the resolver's order. Linear in the endpoints.
+    pub fn subchannels(&self) -> Vec<Subchannel> {
+        let snapshot = self.load();
+        snapshot.core.rows.iter().map(|row| Subchannel::new(row, snapshot.connected(row.view.slot))).collect()
+    }
+
+    /// Tells `observer` every event from now on, as one given to the [builder](crate::LbChannelBuilder::observer) is told; it stays as long
+    /// as the channel. What happened before can be read from [`subchannels`](Self::subchannels) after this.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        self.handle().shared().inbox.observe(observer);
+    }
+}
+
+/// When a channel was made, and as which.
+#[derive(Debug)]
+pub(crate) struct Birth {
+    serial: u64,
+    at: SystemTime,
+}
+
+impl Birth {
+    pub(crate) fn now() -> Self {
+        Self { serial: lb_transport::next_serial(), at: SystemTime::now() }
+    }
+}
