@@ -26,13 +26,14 @@ use crate::load::LoadReport;
 ///
 /// All counters are relaxed atomics: each is exact, two read together may be a moment apart. Estimates are read, changed and
 /// written without a lock: of two calls that end at the same moment one may not be learned from, which an average does not notice.
-/// The struct fills two cache lines of its own (128 bytes, because adjacent lines are fetched in pairs), so that endpoints do not
-/// slow each other down; what pickers read is in the first.
+/// The struct is one cache line, which holds all that pickers read and what a success writes; the rest is behind a pointer. Kept in an
+/// `Arc` it has the line of the reference counts beside it, so that two endpoints' lines are never neighbours, which some processors
+/// fetch in pairs, and the lines of a large set spread over the whole of a cache rather than over every second or fourth of its rows.
 ///
 /// An average of latency is weighted by time over about 10 s. Only calls that succeed can lower one; a call that failed or was
 /// given up took at least as long as it did, and raises it if that was longer.
 #[derive(Debug, Default)]
-#[repr(C, align(128))]
+#[repr(C, align(64))]
 pub struct EndpointStats {
     in_flight: AtomicU32,
     /// `f32`s as bits, seconds; 0 is not known.
@@ -51,6 +52,12 @@ pub struct EndpointStats {
     /// In ticks; 0 is never.
     reported_at: AtomicI64,
     succeeded: AtomicU64,
+    seldom: Box<Seldom>,
+}
+
+/// What pickers do not look at.
+#[derive(Debug, Default)]
+struct Seldom {
     failed: AtomicU64,
     cancelled: AtomicU64,
     /// What calls in flight take of the capacity beyond one each.
@@ -74,8 +81,8 @@ impl EndpointStats {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         match outcome {
             Outcome::Success => self.succeeded.fetch_add(1, Ordering::Relaxed),
-            Outcome::Failure => self.failed.fetch_add(1, Ordering::Relaxed),
-            Outcome::Cancelled => self.cancelled.fetch_add(1, Ordering::Relaxed),
+            Outcome::Failure => self.seldom.failed.fetch_add(1, Ordering::Relaxed),
+            Outcome::Cancelled => self.seldom.cancelled.fetch_add(1, Ordering::Relaxed),
         };
     }
 
@@ -83,11 +90,11 @@ impl EndpointStats {
     #[inline]
     pub fn finish(&self, done: &Done<'_>) {
         self.end(done.outcome);
-        self.row.finished(done);
+        self.seldom.row.finished(done);
         let (known, at, took) = (self.known(), ticks(done.now), done.latency.as_secs_f32());
         self.learn(match done.outcome {
             Outcome::Success => {
-                self.histogram.get_or_init(Box::default).record(at, took);
+                self.seldom.histogram.get_or_init(Box::default).record(at, took);
                 known.succeeded(at, took, self.succeeded())
             }
             Outcome::Failure => known.failed(at, took),
@@ -149,7 +156,7 @@ impl EndpointStats {
 
     /// Quantiles of how long successful calls took in the last one to two minutes; `None` if none did.
     pub fn latency_quantiles(&self, now: Instant) -> Option<Quantiles> {
-        self.histogram.get().and_then(|histogram| histogram.quantiles(ticks(now)))
+        self.seldom.histogram.get().and_then(|histogram| histogram.quantiles(ticks(now)))
     }
 
     /// The share of the latest answered calls that succeeded, 0 to 1: over about a second, and at least about four calls. `None`
@@ -161,17 +168,17 @@ impl EndpointStats {
     /// How many of the latest answers in a row were failures of the server: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL,
     /// UNAVAILABLE or DATA_LOSS, or none because the connection was lost. Cancelled calls count as no answer.
     pub fn failures_in_a_row(&self) -> u32 {
-        self.row.failures()
+        self.seldom.row.failures()
     }
 
     /// How many of the latest answers in a row were UNAVAILABLE or DEADLINE_EXCEEDED, or none because the connection was lost.
     pub fn gateway_failures_in_a_row(&self) -> u32 {
-        self.row.gateway()
+        self.seldom.row.gateway()
     }
 
     /// Wakes the channel when there are so many failures, or failures of that other kind, in a row; 0 is never.
     pub(crate) fn watch_rows(&self, failures: u32, gateway: u32, signal: &GateSignal) {
-        self.row.watch(failures, gateway, signal);
+        self.seldom.row.watch(failures, gateway, signal);
     }
 
     /// Calls begun and not ended, streams included until their trailers.
@@ -185,7 +192,7 @@ impl EndpointStats {
     #[inline]
     pub fn hold(&self, extra: u32) {
         if extra > 0 {
-            self.extra.fetch_add(u64::from(extra), Ordering::Relaxed);
+            self.seldom.extra.fetch_add(u64::from(extra), Ordering::Relaxed);
         }
     }
 
@@ -193,7 +200,7 @@ impl EndpointStats {
     #[inline]
     pub fn let_go(&self, extra: u32) {
         if extra > 0 {
-            self.extra.fetch_sub(u64::from(extra), Ordering::Relaxed);
+            self.seldom.extra.fetch_sub(u64::from(extra), Ordering::Relaxed);
         }
     }
 
@@ -201,14 +208,14 @@ impl EndpointStats {
     /// [cost](crate::PickHints::cost) if that is more.
     #[inline]
     pub fn taken(&self) -> u64 {
-        u64::from(self.in_flight()) + self.extra.load(Ordering::Relaxed)
+        u64::from(self.in_flight()) + self.seldom.extra.load(Ordering::Relaxed)
     }
 
     /// Makes the number of calls in flight this one, which somebody has from elsewhere. Calls that have begun before must not be
     /// ended.
     pub(crate) fn set_in_flight(&self, calls: u32) {
         self.in_flight.store(calls, Ordering::Relaxed);
-        self.extra.store(0, Ordering::Relaxed);
+        self.seldom.extra.store(0, Ordering::Relaxed);
     }
 
     /// Takes a latency and a share of failures for measured which somebody has from elsewhere.
@@ -235,12 +242,12 @@ impl EndpointStats {
 
     /// Calls the caller gave up before they ended.
     pub fn cancelled(&self) -> u64 {
-        self.cancelled.load(Ordering::Relaxed)
+        self.seldom.cancelled.load(Ordering::Relaxed)
     }
 
     /// Calls that ended with any other status, or none.
     pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+        self.seldom.failed.load(Ordering::Relaxed)
     }
 
     /// [`latency`](Self::latency) in seconds, sinking in silence as the peak does.

@@ -53,8 +53,8 @@ fn close(value: f64, expected: f64) -> bool {
 }
 
 #[test]
-fn it_fills_two_cache_lines_and_no_more() {
-    assert_eq!((size_of::<EndpointStats>(), align_of::<EndpointStats>()), (128, 128));
+fn it_fills_one_cache_line_and_no_more() {
+    assert_eq!((size_of::<EndpointStats>(), align_of::<EndpointStats>()), (64, 64));
 }
 
 #[test]
