@@ -10,6 +10,7 @@ mod health;
 mod hedging;
 mod limits;
 mod load;
+mod observed;
 mod odd_servers;
 mod options;
 mod outliers;

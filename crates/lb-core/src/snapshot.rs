@@ -110,6 +110,11 @@ impl Snapshot {
         .map(|(at, named)| (at, &named.picker))
     }
 
+    /// Whether the resolver has answered, if only to say that it cannot.
+    pub fn is_resolved(&self) -> bool {
+        !self.rows.is_empty() || matches!(self.state, ConnectivityState::Ready | ConnectivityState::TransientFailure)
+    }
+
     /// The name of the channel's own policy.
     pub fn policy(&self) -> &str {
         self.pickers.first().map_or("", |named| &named.name)

@@ -1,6 +1,7 @@
 //! Making a channel.
 
 mod build;
+mod observe;
 mod repeats;
 mod service_config;
 
@@ -23,6 +24,7 @@ use tower_service::Service;
 
 use crate::connection_service::ConnectionService;
 use crate::limits::LimitsConfig;
+use crate::observe::CallObserver;
 use crate::policy_choice::PolicyChoice;
 use crate::repeats::Repeats;
 use crate::request_limit::RequestLimit;
@@ -85,6 +87,7 @@ pub struct LbChannelBuilder {
     max_request: Option<usize>,
     max_response: Option<usize>,
     observers: Vec<Arc<dyn Observer>>,
+    call_observers: Vec<Arc<dyn CallObserver>>,
     sessions: Option<SessionConfig>,
     service_config: ServiceConfigUpdate,
     follow_resolver: bool,
@@ -130,6 +133,7 @@ impl LbChannelBuilder {
             max_request: None,
             max_response: None,
             observers: Vec::new(),
+            call_observers: Vec::new(),
             sessions: None,
             service_config: ServiceConfigUpdate::Absent,
             follow_resolver: true,

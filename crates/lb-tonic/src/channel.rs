@@ -336,13 +336,14 @@ impl Service<Request<Body>> for LbChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Call {
+        let watch = self.handle.config().observers.as_ref().and_then(|observers| observers.begin(&request));
         let arrival = match self.handle.shared().limits.flood() {
             Ok(arrival) => arrival,
-            Err(shed) => return Call::refused(Arc::clone(&self.handle), shed),
+            Err(shed) => return Call::refused(Arc::clone(&self.handle), shed, watch),
         };
         let (mut head, body) = Head::new(request);
         if let Err(shed) = self.handle.shared().limits.admit(arrival, &head) {
-            return Call::refused(Arc::clone(&self.handle), shed);
+            return Call::refused(Arc::clone(&self.handle), shed, watch);
         }
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut head);
@@ -357,7 +358,7 @@ impl Service<Request<Body>> for LbChannel {
             // Anything else is decided, or waited for, by the call itself.
             _ => None,
         };
-        Call::new(Arc::clone(&self.handle), head, body, guard)
+        Call::new(Arc::clone(&self.handle), head, body, guard, watch)
     }
 }
 

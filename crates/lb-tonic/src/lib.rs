@@ -12,6 +12,7 @@
 //! | [`PickedEndpoint`] | where a call went, in its response's extensions |
 //! | [`SessionConfig`], [`SessionStore`] | calls that belong together go to one endpoint |
 //! | [`LimitStats`] | what rate and concurrency limits did, from [`LbChannel::limits`] |
+//! | [`observe`] | calls and attempts as they happen, for metrics, traces and logs |
 //! | [`CallError`] | why a call failed, behind its status |
 //! | [`Subchannel`], [`SocketInfo`] | endpoints and connections looked at closely, from [`LbChannel::subchannels`] |
 #![forbid(unsafe_code)]
@@ -33,6 +34,7 @@ pub mod interceptors;
 mod levers;
 mod limits;
 mod load;
+pub mod observe;
 mod options;
 mod pick_handle;
 mod picked;

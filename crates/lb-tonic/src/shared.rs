@@ -17,6 +17,7 @@ use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
 use crate::breakers::ChannelBreakers;
+use crate::call::Observers;
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::inspect::Birth;
@@ -278,6 +279,8 @@ pub(crate) struct CallConfig {
     pub(crate) max_request: Option<usize>,
     pub(crate) max_response: Option<usize>,
     pub(crate) repeats: Repeats,
+    /// `None` if nobody observes calls.
+    pub(crate) observers: Option<Arc<Observers>>,
 }
 
 /// Keeps the channel alive: held by its clones and by calls in progress, and nobody else. The driver ends with the last one.

@@ -13,6 +13,7 @@ use lb_transport::H2Connector;
 use tokio::runtime;
 
 use crate::breakers::ChannelBreakers;
+use crate::call::Observers;
 use crate::channel::LbChannel;
 use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
 use crate::error::BuildError;
@@ -37,7 +38,7 @@ impl LbChannelBuilder {
         let authority = self.authority.take().or_else(|| resolver.authority(&target)).unwrap_or_else(|| target.default_authority());
         let settings =
             ConnectorSettings { authority: checked(authority)?, connector: self.make_connector()?, health: self.health.clone() };
-        let calls = CallConfig {
+        let mut calls = CallConfig {
             target: target.as_str().into(),
             timeout: self.timeout,
             wait_for_ready: self.wait_for_ready,
@@ -45,6 +46,7 @@ impl LbChannelBuilder {
             max_request: self.max_request,
             max_response: self.max_response,
             repeats: std::mem::take(&mut self.repeats).settle(),
+            observers: None,
         };
         let idle = Idle::new(self.idle_timeout);
         let configs = ServiceConfigs::new(self.config_settings()?, self.backoff, seed);
@@ -58,6 +60,7 @@ impl LbChannelBuilder {
         let (breakers, queue) = (self.prepare_breakers(seed, &runtime)?, self.queue.take().map(CallQueue::new));
         let shared = Shared::new(ChannelSnapshot::initial(rules), breakers, limits, calls.repeats.throttling, queue);
         self.max_requests.iter().for_each(|limit| limit.join(&shared));
+        calls.observers = Observers::new(std::mem::take(&mut self.call_observers), &calls.target, &shared);
         let (machine, policies) = self.make_machine(seed, shared.gate_signal(), &configs)?;
         let health_service = configs.health_service();
         let checks_health = configs.checks_health(health_service.as_ref());

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::error::{CallError, WaitingFor};
+use crate::observe::AttemptKind;
 use crate::repeats::Repeat;
 use crate::transport::{AnyBody, AttemptError};
 
@@ -47,6 +48,9 @@ impl Call {
         let failed = Failed::new(&mut sending.guard, result, sending.content.is_repeatable());
         if self.is_late(&failed) {
             let waiting_for = WaitingFor::Response(sending.guard.connected.endpoint.key().clone());
+            if let Some(watch) = sending.guard.watch() {
+                watch.ends(Code::DeadlineExceeded);
+            }
             return Err(CallError::DeadlineExceeded { waiting_for }.into());
         }
         self.follow(failed, sending)
@@ -80,6 +84,7 @@ impl Call {
                 head.unusable = (failed.ending.reached == Reached::NotSent).then(|| Arc::clone(&guard.connected));
                 head.tried.push(guard.connected.slot);
                 drop(guard);
+                head.follow.next(AttemptKind::Transparent, head.attempts.counted());
                 self.again(head, content, None);
                 Ok(None)
             }
@@ -129,6 +134,7 @@ impl Call {
         head.restore();
         self.forget_announced();
         let backoff = delay.and_then(|(delay, last)| {
+            head.follow.next(AttemptKind::Retry, head.attempts.counted());
             let attempt = head.attempts.counted() + 1;
             Some(Backoff { until: Instant::now().checked_add(delay)?, attempt, last })
         });

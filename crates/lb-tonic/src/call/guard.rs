@@ -14,6 +14,8 @@ use crate::request_limit::RequestSlot;
 use crate::sessions::Tie;
 use crate::snapshot::Connected;
 
+use super::trace::{AttemptGuard, AttemptWatch};
+
 /// Where a picker placed an attempt.
 #[derive(Debug)]
 pub(crate) struct Placement<'a> {
@@ -53,6 +55,8 @@ pub(crate) struct Guard {
     reads_load: bool,
     load: Option<Box<LoadReport>>,
     extra: u32,
+    /// Tells who observes the attempt how it ends.
+    pub(super) watch: Option<AttemptGuard>,
     /// What is given back when the attempt has ended.
     place: Place,
 }
@@ -103,7 +107,39 @@ impl Guard {
         connected.stats.hold(extra);
         let (connected, outcome) = (Arc::clone(connected), Outcome::Cancelled);
         let place = Place { permit, slot, queue };
-        Self { connected, outcome, code: None, started: at, token, feedback, tie, reads_load, load: None, extra, place }
+        Self {
+            connected,
+            outcome,
+            code: None,
+            started: at,
+            token,
+            feedback,
+            tie,
+            reads_load,
+            load: None,
+            extra,
+            watch: None,
+            place,
+        }
+    }
+
+    /// When it was picked.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Who is told of the attempt, if anybody.
+    #[inline]
+    pub(super) fn watch(&self) -> Option<&Arc<AttemptWatch>> {
+        self.watch.as_ref()?.watch()
+    }
+
+    /// What there is to say about the end of an attempt that failed, if anybody is told.
+    #[inline]
+    pub(super) fn explain<T: Into<Arc<str>>>(&self, message: impl FnOnce() -> T) {
+        if let Some(watch) = self.watch() {
+            watch.explain(message().into());
+        }
     }
 
     /// The attempt ends with this code, if nothing else is said.
@@ -111,6 +147,9 @@ impl Guard {
     pub(crate) fn ends(&mut self, code: Code) {
         self.outcome = if code == Code::Ok { Outcome::Success } else { Outcome::Failure };
         self.code = Some(code);
+        if let Some(watch) = self.watch() {
+            watch.ends(code);
+        }
     }
 
     /// The attempt ends as if it had been given up: nothing was learnt about the endpoint.
@@ -146,5 +185,8 @@ impl Drop for Guard {
             feedback.finished(&done);
         }
         self.place.leave(&self.connected, &done);
+        if let Some(watch) = self.watch.take() {
+            watch.end(now);
+        }
     }
 }

@@ -15,9 +15,11 @@ use crate::snapshot::Connected;
 use crate::header;
 
 use super::configured::Configured;
+use super::guard::Guard;
 use super::history::History;
 use super::request_body::RequestBody;
 use super::retained::Retained;
+use super::trace::Follow;
 
 /// Path, metadata, wishes and history of a call.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(crate) struct Head {
     pub(crate) session_home: Option<Arc<str>>,
     /// Until when the call waits for the endpoint of its session; `None` while it does not.
     pub(crate) session_until: Option<Instant>,
+    /// Who observes it.
+    pub(crate) follow: Follow,
 }
 
 impl Head {
@@ -66,12 +70,13 @@ impl Head {
             history: History::default(),
             session_home: None,
             session_until: None,
+            follow: Follow::default(),
         };
         (head, body)
     }
 
-    /// The request of one attempt, which takes the headers.
-    pub(crate) fn request(&mut self, body: RequestBody) -> Request<RequestBody> {
+    /// The request of the attempt of `guard`, which takes the headers.
+    pub(super) fn request(&mut self, body: RequestBody, guard: &mut Guard) -> Request<RequestBody> {
         if self.retained.is_empty() {
             self.retained = Retained::new(&self.headers);
         }
@@ -84,6 +89,8 @@ impl Head {
         *request.uri_mut() = self.uri.clone();
         *request.version_mut() = Version::HTTP_2;
         *request.headers_mut() = std::mem::take(&mut self.headers);
+        let policy = self.hints.as_deref().or_else(|| self.configured.hints()).and_then(|hints| hints.policy.as_deref());
+        self.follow.placed(&mut request, guard, policy);
         request
     }
 
@@ -111,6 +118,7 @@ impl Head {
             history: History::default(),
             session_home: self.session_home.clone(),
             session_until: self.session_until,
+            follow: self.follow.fork(),
         }
     }
 

@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 
 use crate::deadline;
 use crate::error::{CallError, WaitingFor};
+use crate::observe::AttemptKind;
 use crate::shared::Handle;
 use crate::transport::{AnyBody, AttemptError, AttemptFuture};
 
@@ -85,7 +86,8 @@ impl Hedging {
         let running = Vec::with_capacity(2);
         let handle = Arc::clone(handle);
         let mut hedging = Self { handle, policy, deadline, head, content, hedges, running, timer: None, last: None, stirred: true };
-        let first = hedging.head.fork(hedging.head.attempts);
+        let mut first = hedging.head.fork(hedging.head.attempts);
+        first.follow = std::mem::replace(&mut hedging.head.follow, first.follow.fork());
         // Nobody has sent anything yet, so there is nothing in its way.
         let _ = hedging.send(first, guard);
         hedging
@@ -98,7 +100,7 @@ impl Hedging {
             // One at a time: each has picked before the next one does, and goes elsewhere.
             if self.hedges.due(Instant::now().into_std(), &self.policy, throttle(&self.handle)) {
                 self.head.attempts.begin();
-                self.seek(self.head.attempts);
+                self.seek(self.head.attempts, AttemptKind::Hedge);
             }
             for index in (0..self.running.len()).rev() {
                 if let Poll::Ready(result) = self.poll_one(index, cx) {
@@ -159,7 +161,7 @@ impl Hedging {
             self.head.unusable = (failed.ending.reached == Reached::NotSent).then(|| Arc::clone(&guard.connected));
             drop(guard);
             self.head.attempts.begin();
-            self.seek(attempts);
+            self.seek(attempts, AttemptKind::Transparent);
             return Poll::Pending;
         }
         let endpoint = guard.connected.endpoint.key().clone();
@@ -216,8 +218,9 @@ impl Hedging {
     }
 
     /// Looks for an endpoint for an attempt.
-    fn seek(&mut self, attempts: Attempts) {
+    fn seek(&mut self, attempts: Attempts, kind: AttemptKind) {
         let (handle, mut head) = (Arc::clone(&self.handle), Box::new(self.head.fork(attempts)));
+        head.follow.next(kind, attempts.previous());
         let seeking = async move {
             let guard = find_endpoint(&handle, &mut head, &LastFailure::default()).await?;
             Ok((head, guard))
@@ -227,7 +230,7 @@ impl Hedging {
     }
 
     /// Sends an attempt, unless too much was sent already by others.
-    fn send(&mut self, mut head: Head, guard: Guard) -> Poll<Result<Won, Status>> {
+    fn send(&mut self, mut head: Head, mut guard: Guard) -> Poll<Result<Won, Status>> {
         let Some((body, epoch)) = self.content.hedge() else {
             self.hedges.freeze();
             let step = self.hedges.withdrawn();
@@ -237,7 +240,8 @@ impl Hedging {
             deadline::set_remaining(&mut head.headers, deadline, Instant::now());
         }
         self.head.tried.push(guard.connected.slot);
-        let attempt = guard.connected.transport.send(head.request(body));
+        let request = head.request(body, &mut guard);
+        let attempt = guard.connected.transport.send(request);
         self.running.push(Hedge { attempts: head.attempts, stage: Stage::Sending { attempt, guard, epoch } });
         self.stirred = true;
         Poll::Pending

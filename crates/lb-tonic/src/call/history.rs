@@ -64,6 +64,11 @@ impl Cause {
         }
     }
 
+    /// What an observer is told of it.
+    pub(super) fn message(&self) -> Arc<str> {
+        self.describe(None).message
+    }
+
     fn code(&self) -> tonic::Code {
         match self {
             Self::Answer(response) => status_of(response.headers().clone()).code(),
@@ -80,7 +85,7 @@ impl Cause {
 }
 
 /// The status that stands in headers, with all that came along.
-fn status_of(mut headers: HeaderMap) -> Status {
+pub(super) fn status_of(mut headers: HeaderMap) -> Status {
     // tonic takes what is no base64 for its own mistake, and panics.
     let lenient = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let details = headers.get(&header::STATUS_DETAILS);

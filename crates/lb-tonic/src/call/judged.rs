@@ -83,6 +83,10 @@ impl Failed {
             Cause::Error(_) => Pushback::None,
         };
         guard.ends(code);
+        guard.explain(|| cause.message());
+        if let (true, Some(watch)) = (pushback != Pushback::None, guard.watch()) {
+            watch.pushed_back();
+        }
         Self { ending: Ending { code: code as i32, reached, pushback, repeatable }, cause }
     }
 
@@ -96,6 +100,7 @@ impl Failed {
     pub(super) fn too_long(guard: &mut Guard, timeout: std::time::Duration, repeatable: bool) -> Self {
         guard.ends(Code::DeadlineExceeded);
         let error = CallError::AttemptTimedOut { endpoint: guard.connected.endpoint.key().clone(), timeout };
+        guard.explain(|| error.to_string());
         let ending = Ending { code: error.code() as i32, reached: Reached::TimedOut, pushback: Pushback::None, repeatable };
         Self { ending, cause: Cause::Error(error) }
     }

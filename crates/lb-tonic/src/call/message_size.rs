@@ -1,52 +1,78 @@
-//! Limits on the size of messages, enforced where they pass by.
+//! The size of messages, read where they pass by, and limits on it.
 //!
 //! gRPC puts five bytes before each message: a flag and the length. Reading only those, a limit needs no copy and no decoding,
-//! and a message that is too large is refused before its bytes are taken in.
+//! and a message that is too large is refused before its bytes are taken in. Observers count by the same walk.
 
 use crate::error::CallError;
 
 const PREFIX: usize = 5;
 
-/// Walks over the messages of one direction of one call.
+/// Walks over the messages of one direction of one call, however their bytes are cut.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Messages {
+    prefix: [u8; PREFIX],
+    read: usize,
+    remaining: u32,
+}
+
+/// What a walk comes by. Sizes are without the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    Begins { size: u32 },
+    Ends { size: u32, compressed: bool },
+}
+
+impl Messages {
+    /// Goes on to the next beginning or end within `bytes`, and takes them off; `None` when there are no more.
+    pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Option<Passage> {
+        if self.read < PREFIX {
+            let taken = bytes.len().min(PREFIX - self.read);
+            let (part, rest) = bytes.split_at(taken);
+            self.prefix[self.read..self.read + taken].copy_from_slice(part);
+            (*bytes, self.read) = (rest, self.read + taken);
+            if self.read < PREFIX {
+                return None;
+            }
+            self.remaining = self.size();
+            return Some(Passage::Begins { size: self.remaining });
+        }
+        let skipped = self.remaining.min(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        self.remaining -= skipped;
+        *bytes = &bytes[skipped as usize..];
+        if self.remaining > 0 {
+            return None;
+        }
+        self.read = 0;
+        Some(Passage::Ends { size: self.size(), compressed: self.prefix[0] != 0 })
+    }
+
+    fn size(&self) -> u32 {
+        let [_, length @ ..] = self.prefix;
+        u32::from_be_bytes(length)
+    }
+}
+
+/// Walks over the messages of one direction of one call, and stops at one that is too large.
 #[derive(Debug, Clone)]
 pub(crate) struct MessageSize {
     direction: &'static str,
     limit: usize,
-    prefix: [u8; PREFIX],
-    read: usize,
-    remaining: u64,
+    messages: Messages,
 }
 
 impl MessageSize {
     pub(crate) fn new(direction: &'static str, limit: usize) -> Self {
-        Self { direction, limit, prefix: [0; PREFIX], read: 0, remaining: 0 }
+        Self { direction, limit, messages: Messages::default() }
     }
 
     /// Takes the next bytes of the stream; `Err` as soon as a message that is too large begins.
     pub(crate) fn check(&mut self, mut bytes: &[u8]) -> Result<(), CallError> {
-        while !bytes.is_empty() {
-            if self.remaining > 0 {
-                let skipped = bytes.len().min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-                self.remaining -= skipped as u64;
-                bytes = &bytes[skipped..];
-                continue;
+        while let Some(passage) = self.messages.next(&mut bytes) {
+            if let Passage::Begins { size } = passage
+                && u64::from(size) > self.limit as u64
+            {
+                return Err(CallError::MessageTooLarge { direction: self.direction, size: size.into(), limit: self.limit });
             }
-            self.prefix[self.read] = bytes[0];
-            self.read += 1;
-            bytes = &bytes[1..];
-            if self.read == PREFIX {
-                self.begin()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn begin(&mut self) -> Result<(), CallError> {
-        let [_, length @ ..] = self.prefix;
-        self.read = 0;
-        self.remaining = u64::from(u32::from_be_bytes(length));
-        if self.remaining > self.limit as u64 {
-            return Err(CallError::MessageTooLarge { direction: self.direction, size: self.remaining, limit: self.limit });
         }
         Ok(())
     }
@@ -70,6 +96,21 @@ mod tests {
             assert!(stream.chunks(cut).all(|chunk| sizes.check(chunk).is_ok()), "cut into {cut}");
             let mut sizes = MessageSize::new("request", 9);
             assert!(stream.chunks(cut).any(|chunk| sizes.check(chunk).is_err()), "cut into {cut}");
+        }
+    }
+
+    #[test]
+    fn every_message_begins_and_ends_once_however_the_bytes_are_cut() {
+        let mut stream = [message(3), message(0), message(200)].concat();
+        stream[0] = 1;
+        for cut in 1..stream.len() {
+            let (mut messages, mut seen) = (Messages::default(), Vec::new());
+            for mut chunk in stream.chunks(cut) {
+                seen.extend(std::iter::from_fn(|| messages.next(&mut chunk)));
+                assert!(chunk.is_empty(), "all is taken");
+            }
+            let pair = |size, compressed| [Passage::Begins { size }, Passage::Ends { size, compressed }];
+            assert_eq!(seen, [pair(3, true), pair(0, false), pair(200, false)].concat(), "cut into {cut}");
         }
     }
 

@@ -29,6 +29,7 @@ mod response_body;
 mod retained;
 mod search;
 mod seek;
+mod trace;
 
 use std::fmt;
 use std::future::Future;
@@ -56,11 +57,13 @@ pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
 pub(crate) use search::find_endpoint;
 pub(crate) use seek::{LastFailure, Picked, pick_by_policy, pick_first};
+pub(crate) use trace::Observers;
 
 use hedging::{Hedging, Won};
 use judged::{is_answer, trailers_only};
 use request_body::{Beginning, Content};
 use seek::{Seek, Seeking};
+use trace::{CallGuard, Follow};
 
 /// The future of one call. Resolves with the response's headers; the rest comes with its body.
 #[must_use = "futures do nothing unless polled"]
@@ -68,6 +71,8 @@ pub struct Call {
     handle: Arc<Handle>,
     deadline: Option<Deadline>,
     state: State,
+    /// Tells who observes the call how it ends. Dropped after everything that belongs to an attempt.
+    watch: Option<CallGuard>,
 }
 
 struct Deadline {
@@ -83,6 +88,7 @@ impl Deadline {
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "the largest is the common one; a box would be one more allocation for each call")]
 enum State {
     Opening(Opening),
     Seeking(Seeking),
@@ -125,7 +131,8 @@ impl Sending {
 
 impl Call {
     /// A call that goes to the endpoint of `guard`, or has to look for one.
-    pub(crate) fn new(handle: Arc<Handle>, head: Head, body: Body, guard: Option<Guard>) -> Self {
+    pub(crate) fn new(handle: Arc<Handle>, mut head: Head, body: Body, guard: Option<Guard>, watch: Option<CallGuard>) -> Self {
+        head.follow = Follow::new(watch.as_ref());
         let header = deadline::header_timeout(&head.headers);
         // What is not settled is known when an endpoint has been found.
         let method = head.configured.timeout().filter(|_| head.configured.is_settled());
@@ -134,21 +141,21 @@ impl Call {
         let deadline = timeout.and_then(|timeout| Some((timeout, Instant::now().checked_add(timeout)?)));
         let deadline = deadline.map(|(timeout, at)| Deadline::new(at, header == Some(timeout) && !timeout.is_zero()));
         let request = Beginning::new(body, head.configured.max_request(handle.config().max_request));
-        Self { handle, deadline, state: State::Opening(Opening { head, guard, request }) }
+        Self { handle, deadline, state: State::Opening(Opening { head, guard, request }), watch }
     }
 
     /// A call that is over before it begins.
     #[cold]
-    pub(crate) fn refused(handle: Arc<Handle>, error: CallError) -> Self {
-        Self { handle, deadline: None, state: State::Refused(error.into()) }
+    pub(crate) fn refused(handle: Arc<Handle>, error: CallError, watch: Option<CallGuard>) -> Self {
+        Self { handle, deadline: None, state: State::Refused(error.into()), watch }
     }
 
     /// Begins an attempt at the endpoint of `guard`.
-    fn send(&mut self, mut head: Head, content: Content, guard: Guard) -> Result<State, CallError> {
+    fn send(&mut self, mut head: Head, content: Content, mut guard: Guard) -> Result<State, CallError> {
         if let Some(policy) = self.hedging_policy(&head) {
             let at = self.deadline.as_ref().map(|deadline| deadline.at);
             if at.is_some_and(|at| at <= Instant::now()) {
-                return Err(CallError::DeadlineExceeded { waiting_for: WaitingFor::Endpoint(None) });
+                return Err(self.too_late());
             }
             return Ok(State::Hedging(Box::new(Hedging::new(&self.handle, policy, at, Seek::new(head, content), guard))));
         }
@@ -158,7 +165,7 @@ impl Call {
         {
             let now = Instant::now();
             if deadline.at <= now {
-                return Err(CallError::DeadlineExceeded { waiting_for: WaitingFor::Endpoint(None) });
+                return Err(self.too_late());
             }
             deadline::set_remaining(&mut head.headers, deadline.at, now);
         }
@@ -168,10 +175,25 @@ impl Call {
                 reason: "the attempt before was not taken, and the request is too large to be sent again".into(),
             });
         };
-        let attempt = guard.connected.transport.send(head.request(body));
+        let request = head.request(body, &mut guard);
+        let attempt = guard.connected.transport.send(request);
         let timeout = self.retry_policy(&head).and_then(RetryPolicy::attempt_timeout);
         let timer = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
         Ok(State::Sending(Sending { attempt, timer, guard, head, content }))
+    }
+
+    /// The deadline has passed before there was an attempt to send.
+    #[cold]
+    fn too_late(&self) -> CallError {
+        self.tell_late();
+        CallError::DeadlineExceeded { waiting_for: WaitingFor::Endpoint(None) }
+    }
+
+    /// Attempts that are given up from now on are so because of the deadline.
+    fn tell_late(&self) {
+        if let Some(watch) = self.watch.as_ref().and_then(CallGuard::watch) {
+            watch.is_late();
+        }
     }
 
     /// What the server is told must not contain the time spent waiting.
@@ -206,7 +228,7 @@ impl Call {
         &mut self,
         response: Response<AnyBody>,
         status: Option<Code>,
-        guard: Guard,
+        mut guard: Guard,
         mut head: Head,
         content: &Content,
     ) -> Result<Response<ResponseBody>, Status> {
@@ -220,6 +242,10 @@ impl Call {
             head.extensions.clear();
             head.extensions.insert(PickedEndpoint::new(Arc::clone(&guard.connected), head.attempts.made()));
             parts.extensions = std::mem::take(&mut head.extensions);
+        }
+        if let Some(watch) = &mut guard.watch {
+            // The attempt's end is the call's.
+            watch.call = self.watch.take();
         }
         let deadline = self.deadline.take().map(|deadline| deadline.sleep);
         let limit = head.configured.max_response(self.handle.config().max_response);
@@ -280,9 +306,20 @@ impl Call {
         Poll::Ready(Ok(None))
     }
 
+    /// The call ends with this status.
+    fn failed(&mut self, status: Status) -> Status {
+        if let Some(watch) = self.watch.take() {
+            // Whatever attempt there still was is over before the call is.
+            self.state = State::Done;
+            watch.failed(&status);
+        }
+        status
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         ready!(deadline.sleep.as_mut().poll(cx));
+        self.tell_late();
         let waiting_for = match std::mem::replace(&mut self.state, State::Done) {
             State::Sending(mut sending) => {
                 sending.guard.ends(Code::DeadlineExceeded);
@@ -305,8 +342,8 @@ impl Future for Call {
             match this.poll_state(cx) {
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Ok(Some(response))) => return Poll::Ready(Ok(response)),
-                Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
-                Poll::Pending => return this.poll_deadline(cx).map(|error| Err(error.into())),
+                Poll::Ready(Err(status)) => return Poll::Ready(Err(this.failed(status))),
+                Poll::Pending => return this.poll_deadline(cx).map(|error| Err(this.failed(error.into()))),
             }
         }
     }

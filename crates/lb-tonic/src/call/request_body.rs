@@ -16,6 +16,7 @@ use crate::error::CallError;
 
 use super::message_size::MessageSize;
 use super::replay::{Reader, Replay};
+use super::trace::AttemptWatch;
 use crate::repeats::{Allowance, Budget};
 
 /// A unary request below this is kept without being counted: a thousand calls at once keep 4 MiB that way, and most calls are spared a
@@ -49,8 +50,14 @@ pub(crate) struct Held {
 }
 
 /// The body of one attempt.
+pub(crate) struct RequestBody {
+    content: Outgoing,
+    /// Who counts what is sent, if anybody.
+    pub(super) watch: Option<Arc<AttemptWatch>>,
+}
+
 #[derive(Debug)]
-pub(crate) enum RequestBody {
+enum Outgoing {
     Unary(Option<Bytes>),
     Stream(Reader),
     /// Sent once and not kept.
@@ -117,8 +124,8 @@ impl Content {
     /// A body for the next attempt; `None` if what was sent is no longer there to be sent again.
     pub(crate) fn attempt(&self) -> Option<RequestBody> {
         match self {
-            Self::Unary(bytes, _) => Some(RequestBody::Unary(bytes.clone())),
-            Self::Stream(replay) => replay.reader().map(RequestBody::Stream),
+            Self::Unary(bytes, _) => Some(Outgoing::Unary(bytes.clone()).into()),
+            Self::Stream(replay) => replay.reader().map(|reader| Outgoing::Stream(reader).into()),
         }
     }
 
@@ -134,10 +141,10 @@ impl Content {
     /// A body for a further attempt beside others, and the mark it is known by; `None` as above, or if too much was sent.
     pub(crate) fn hedge(&self) -> Option<(RequestBody, u32)> {
         match self {
-            Self::Unary(bytes, _) => Some((RequestBody::Unary(bytes.clone()), 0)),
+            Self::Unary(bytes, _) => Some((Outgoing::Unary(bytes.clone()).into(), 0)),
             Self::Stream(replay) => replay.further_reader().map(|reader| {
                 let epoch = reader.epoch();
-                (RequestBody::Stream(reader), epoch)
+                (Outgoing::Stream(reader).into(), epoch)
             }),
         }
     }
@@ -169,7 +176,30 @@ impl Content {
 impl RequestBody {
     /// A body that is not kept for another attempt.
     pub(crate) fn once(body: Body) -> Self {
-        Self::Once(body)
+        Outgoing::Once(body).into()
+    }
+}
+
+impl From<Outgoing> for RequestBody {
+    fn from(content: Outgoing) -> Self {
+        Self { content, watch: None }
+    }
+}
+
+impl std::fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.content.fmt(f)
+    }
+}
+
+impl Outgoing {
+    #[inline]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        match self {
+            Self::Unary(bytes) => Poll::Ready(bytes.take().map(Ok)),
+            Self::Stream(reader) => reader.poll(cx),
+            Self::Once(body) => poll_data(body, cx),
+        }
     }
 }
 
@@ -193,21 +223,22 @@ impl http_body::Body for RequestBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match self.get_mut() {
-            Self::Unary(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Stream(reader) => reader.poll(cx).map_ok(Frame::data),
-            Self::Once(body) => poll_data(body, cx).map_ok(Frame::data),
+        let this = self.get_mut();
+        let next = this.content.poll(cx);
+        if let (Some(watch), Poll::Ready(Some(Ok(bytes)))) = (&this.watch, &next) {
+            watch.sent(bytes);
         }
+        next.map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Unary(None))
+        matches!(self.content, Outgoing::Unary(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Unary(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Stream(_) | Self::Once(_) => SizeHint::default(),
+        match &self.content {
+            Outgoing::Unary(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Outgoing::Stream(_) | Outgoing::Once(_) => SizeHint::default(),
         }
     }
 }

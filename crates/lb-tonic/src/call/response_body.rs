@@ -16,6 +16,7 @@ use crate::transport::{AnyBody, AttemptError, AttemptErrorKind};
 
 use super::failure;
 use super::guard::Guard;
+use super::history::status_of;
 use super::message_size::MessageSize;
 
 /// What a call's response carries. The call counts as in flight at its endpoint until the trailers are read or this is dropped.
@@ -58,7 +59,11 @@ impl ResponseBody {
             return self.exceeded();
         }
         match self.finish(error.code()) {
-            Some(guard) => failure(&guard.connected, error).into(),
+            Some(guard) => {
+                let failure = failure(&guard.connected, error);
+                guard.explain(|| failure.to_string());
+                failure.into()
+            }
             None => Status::unavailable(&*error.reason),
         }
     }
@@ -73,23 +78,35 @@ impl ResponseBody {
 
     fn exceeded(&mut self) -> Status {
         let guard = self.finish(Code::DeadlineExceeded);
-        let waiting_for =
-            guard.map_or(WaitingFor::Endpoint(None), |guard| WaitingFor::Body(guard.connected.endpoint.key().clone()));
-        CallError::DeadlineExceeded { waiting_for }.into()
+        let endpoint = guard.as_ref().map(|guard| guard.connected.endpoint.key().clone());
+        let waiting_for = endpoint.map_or(WaitingFor::Endpoint(None), WaitingFor::Body);
+        let error = CallError::DeadlineExceeded { waiting_for };
+        if let Some(guard) = guard {
+            guard.explain(|| error.to_string());
+        }
+        error.into()
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
         if let Some(trailers) = frame.trailers_ref() {
+            let code = code(trailers).unwrap_or(Code::Unknown);
             if let Some(guard) = &mut self.guard {
                 guard.read_load(trailers);
+                if code != Code::Ok {
+                    guard.explain(|| status_of(trailers.clone()).message().to_owned());
+                }
             }
-            self.finish(code(trailers).unwrap_or(Code::Unknown));
-        } else if let (Some(limit), Some(data)) = (&mut self.limit, frame.data_ref()) {
-            let checked = limit.check(data);
-            if checked.is_err() {
-                self.finish(Code::ResourceExhausted);
+            self.finish(code);
+        } else if let Some(data) = frame.data_ref() {
+            if let Some(watch) = self.guard.as_ref().and_then(Guard::watch) {
+                watch.received(data);
             }
-            checked?;
+            if let Some(Err(error)) = self.limit.as_mut().map(|limit| limit.check(data)) {
+                if let Some(guard) = self.finish(Code::ResourceExhausted) {
+                    guard.explain(|| error.to_string());
+                }
+                return Err(error.into());
+            }
         }
         Ok(frame)
     }

@@ -28,6 +28,14 @@ const MOST_OVERTAKEN: u32 = 8;
 
 /// Picks, and picks again with every new generation, until there is an endpoint or none to be expected. Cancel safe.
 pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure: &LastFailure) -> Result<Guard, CallError> {
+    let found = search(handle, head, last_failure).await;
+    if let Err(error) = &found {
+        head.follow.not_placed(error);
+    }
+    found
+}
+
+async fn search(handle: &Handle, head: &mut Head, last_failure: &LastFailure) -> Result<Guard, CallError> {
     let shared = handle.shared();
     let _waiting = shared.waiting();
     let mut generations = shared.generations();
@@ -100,6 +108,7 @@ impl<'a> Search<'a> {
             return Err(CallError::Closed);
         }
         self.settle(snapshot)?;
+        self.head.follow.seeks(|| snapshot.core.is_resolved());
         let picked = match self.queued {
             Some(_) => pick(self.handle, snapshot, self.head, &mut self.scratch),
             None => pick_first(self.handle, snapshot, self.head, &mut self.scratch),
