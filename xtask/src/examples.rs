@@ -14,6 +14,9 @@ use crate::{shell, workspace};
 /// The longest, `quickstart`, promises to end within 20 s; a busy machine gets six times that.
 const LIMIT: Duration = Duration::from_secs(120);
 
+/// Tells an example that otherwise runs until somebody ends it after how many seconds to end.
+const SECONDS: &str = "EVENKEEL_EXAMPLE_SECONDS";
+
 /// The same with a build before it, from nothing and on two slow cores.
 const BUILD_LIMIT: Duration = Duration::from_secs(15 * 60);
 
@@ -26,7 +29,9 @@ pub(crate) fn run_all(report: &mut Report) {
     });
     for (name, program) in built {
         report.check(format!("example {name}"), || {
-            shell::run_within(Command::new(program).current_dir(workspace::root()).stdin(std::process::Stdio::null()), LIMIT)
+            let mut command = Command::new(program);
+            command.current_dir(workspace::root()).stdin(std::process::Stdio::null()).env(SECONDS, "1");
+            shell::run_within(&mut command, LIMIT)
         });
     }
 }

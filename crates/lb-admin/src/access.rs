@@ -21,10 +21,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::app::{App, Shared};
+use crate::dashboard;
 use crate::problem::{PROBLEM, Problem};
 use crate::token::{self, Role};
 
-/// Paths that need no token: whether the server lives, and pages that hold no data.
+/// Paths that need no token, beside the files of the [dashboard]: whether the server lives.
 const PUBLIC: &[&str] = &["/health"];
 
 /// Who sent a request; in its extensions.
@@ -33,6 +34,8 @@ const PUBLIC: &[&str] = &["/health"];
 pub(crate) struct Caller {
     /// The name of the token, if one is asked for.
     pub(crate) name: Option<Arc<str>>,
+    /// What it may do, unless the server is read-only.
+    pub(crate) role: Role,
     /// Where it comes from.
     pub(crate) peer: Option<SocketAddr>,
 }
@@ -59,10 +62,11 @@ fn identify(app: &App, request: &Request) -> Result<Caller, Problem> {
     let peer = request.extensions().get::<SocketAddr>().copied();
     if app.tokens.is_empty() {
         from_this_machine(request).map_err(|why| Problem::new(StatusCode::FORBIDDEN, why))?;
-        return Ok(Caller { name: None, peer });
+        return Ok(Caller { name: None, role: Role::Operator, peer });
     }
-    if PUBLIC.contains(&request.uri().path()) {
-        return Ok(Caller { name: None, peer });
+    let path = request.uri().path();
+    if PUBLIC.contains(&path) || dashboard::is_public(path) {
+        return Ok(Caller { name: None, role: Role::Reader, peer });
     }
     let found = bearer(request.headers()).and_then(|secret| token::find(&app.tokens, secret));
     let Some(token) = found else { return Err(unauthorized(request.headers())) };
@@ -70,7 +74,7 @@ fn identify(app: &App, request: &Request) -> Result<Caller, Problem> {
         let detail = format!("`{}` may look but not change anything", token.name());
         return Err(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    Ok(Caller { name: Some(Arc::clone(token.name())), peer })
+    Ok(Caller { name: Some(Arc::clone(token.name())), role: token.role(), peer })
 }
 
 /// Whether a request of this method may change something.

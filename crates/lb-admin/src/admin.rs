@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::App;
+use crate::dashboard::Dashboard;
 use crate::error::AdminError;
 use crate::limits::AdminLimits;
 use crate::services::Services;
 use crate::token::AdminToken;
-use crate::{api, server};
+use crate::{api, dashboard, server};
 
 /// An admin server that runs; it stops when this is dropped, and gracefully by [`stop`](Self::stop).
 #[derive(Debug)]
@@ -150,9 +151,13 @@ impl AdminBuilder {
             read_only: self.read_only,
             limits: self.limits,
             metrics: self.metrics,
+            dashboard: Dashboard::default(),
             stopping,
         });
-        let task = tokio::spawn(server::run(listener, api::router(&app), app));
+        let serving = server::run(listener, api::router(&app), Arc::clone(&app));
+        let task = tokio::spawn(async move {
+            tokio::join!(serving, dashboard::record(app));
+        });
         Ok(Admin { addr, services, stop, task })
     }
 }

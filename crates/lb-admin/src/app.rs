@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::dashboard::Dashboard;
 use crate::limits::AdminLimits;
 use crate::services::Services;
 use crate::token::AdminToken;
@@ -19,6 +20,7 @@ pub(crate) struct App {
     pub(crate) read_only: bool,
     pub(crate) limits: AdminLimits,
     pub(crate) metrics: Option<Box<Exposition>>,
+    pub(crate) dashboard: Dashboard,
     /// Becomes `true` when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -28,7 +30,6 @@ pub(crate) type Shared = Arc<App>;
 
 impl App {
     /// Waits until the server stops: for answers that would go on for ever. Cancel safe.
-    #[allow(dead_code)] // The dashboard's stream uses it.
     pub(crate) async fn stopped(&self) {
         let mut stopping = self.stopping.clone();
         // A sender that is gone has stopped, too.

@@ -1,0 +1,147 @@
+//! What happened, remembered from the start of the server.
+//!
+//! One task follows every channel and keeps its latest [`EVENTS`] events as text. Streams read from there, at their own pace: none of them
+//! holds up a channel or another stream, and one that is slow misses the oldest.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lb_core::breaker::BreakerState;
+use lb_core::{ConnectivityState, LbEvent};
+use lb_tonic::LbChannel;
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use super::row::cut;
+use crate::app::Shared;
+
+/// Events of a service that are kept: what a bad minute brings, and more than anybody reads.
+const EVENTS: usize = 200;
+
+/// How soon a channel that was added is followed.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// One event, for people.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Entry {
+    /// Counts up over all services.
+    pub(super) number: u64,
+    /// Seconds since 1970.
+    at: f64,
+    kind: &'static str,
+    text: Arc<str>,
+    /// Whether somebody may have to do something.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    bad: bool,
+}
+
+/// The latest events by service.
+#[derive(Default)]
+pub(super) struct History(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    latest: u64,
+    services: HashMap<Arc<str>, VecDeque<Entry>>,
+}
+
+impl History {
+    /// What happened at a service after the event of this number, the oldest first.
+    pub(super) fn since(&self, service: &str, number: u64) -> Vec<Entry> {
+        let inner = self.lock();
+        let events = inner.services.get(service).into_iter().flatten();
+        events.filter(|entry| entry.number > number).cloned().collect()
+    }
+
+    fn add(&self, service: &Arc<str>, event: &LbEvent) {
+        let entry = |number| Entry { number, at: now(), kind: event.kind(), text: cut(&event.to_string()), bad: is_bad(event) };
+        let mut inner = self.lock();
+        inner.latest += 1;
+        let entry = entry(inner.latest);
+        let events = inner.services.entry(Arc::clone(service)).or_default();
+        if events.len() == EVENTS {
+            events.pop_front();
+        }
+        events.push_back(entry);
+    }
+
+    fn keep_only(&self, services: &HashMap<Arc<str>, Followed>) {
+        self.lock().services.retain(|name, _| services.contains_key(name));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A task that keeps the events of a service; it ends when this is dropped.
+struct Followed(JoinHandle<()>);
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Follows the channels of the server until it stops.
+pub(crate) async fn record(app: Shared) {
+    let mut followed = HashMap::new();
+    let mut looks = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tokio::select! {
+            _ = looks.tick() => look(&app, &mut followed),
+            () = app.stopped() => return,
+        }
+    }
+}
+
+/// Begins to follow what is new, and forgets what has gone.
+fn look(app: &Shared, followed: &mut HashMap<Arc<str>, Followed>) {
+    let services = app.services.all();
+    followed.retain(|name, Followed(task)| !task.is_finished() && services.iter().any(|(listed, _)| listed == name));
+    app.dashboard.history.keep_only(followed);
+    for (name, channel) in services {
+        let begin = || Followed(tokio::spawn(follow(Arc::clone(app), Arc::clone(&name), &channel)));
+        followed.entry(Arc::clone(&name)).or_insert_with(begin);
+    }
+}
+
+/// Keeps what happens in a channel, without keeping the channel.
+fn follow(app: Shared, name: Arc<str>, channel: &LbChannel) -> impl Future<Output = ()> + use<> {
+    let mut events = channel.subscribe();
+    async move {
+        while let Some(event) = events.next().await {
+            // Very many at once, and each says little.
+            if !matches!(event, LbEvent::SessionMoved { .. }) {
+                app.dashboard.history.add(&name, &event);
+            }
+        }
+    }
+}
+
+/// Seconds since 1970, as the machine's clock has it.
+pub(super) fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64())
+}
+
+fn is_bad(event: &LbEvent) -> bool {
+    use ConnectivityState::TransientFailure;
+    match event {
+        LbEvent::SubchannelState { to, .. } | LbEvent::ChannelState { to, .. } => *to == TransientFailure,
+        LbEvent::Disconnected { reason, .. } => reason.is_some(),
+        LbEvent::Panic { panicking, .. } => *panicking,
+        LbEvent::Overloaded { overloaded, .. } => *overloaded,
+        LbEvent::HealthChanged { healthy, .. } => !healthy,
+        LbEvent::BreakerChanged { to, .. } => *to == BreakerState::Open,
+        LbEvent::ConnectFailed { .. }
+        | LbEvent::CallsEnded { .. }
+        | LbEvent::Failover { .. }
+        | LbEvent::RecoveryFellBack { .. }
+        | LbEvent::ResolverFailed(_)
+        | LbEvent::ConfigRefused(_)
+        | LbEvent::SelectionFailed { .. }
+        | LbEvent::Lagged(_) => true,
+        _ => false,
+    }
+}
