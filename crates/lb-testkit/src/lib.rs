@@ -17,8 +17,10 @@
 //! | a cable that is pulled | [`netns`] |
 //! | how fast a client is | [`LightServer`], [`LightProcess`] |
 //! | that nothing is left behind, or allocated | [`count`] |
+//! | what a channel shows to standard tools | [`channelz`] |
 //! | a registry | the real server, from [`services`] |
 
+pub mod channelz;
 pub mod count;
 mod cut;
 mod echo;
