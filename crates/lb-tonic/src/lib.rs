@@ -62,7 +62,7 @@ pub use discover::{Changes, DiscoverResolver};
 pub use endpoints::EndpointInfo;
 pub use error::{BuildError, CallError, FailedAttempt, WaitingFor};
 pub use events::Events;
-pub use inspect::Subchannel;
+pub use inspect::{CallCounts, Subchannel};
 pub use interceptors::{Chain, FillOptions, PeerAddress};
 pub use limits::LimitStats;
 pub use options::PickOptions;

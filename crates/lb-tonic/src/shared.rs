@@ -312,7 +312,8 @@ impl Handle {
         &self.shared
     }
 
-    /// When it was made, and as which.
+    /// What is there for those who look closely.
+    #[inline]
     pub(crate) fn birth(&self) -> &Birth {
         &self.birth
     }

@@ -9,6 +9,8 @@ use lb_testkit::EchoServer;
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use lb_tonic::LbChannel;
+use serde_json::json;
+use tonic::Code;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -78,4 +80,44 @@ async fn an_observer_that_comes_late_hears_of_what_happens_from_then_on() {
     channel.drain(server.endpoint().key().clone());
     eventually("it hears of the drain", || !late.all().is_empty()).await;
     assert_eq!(late.all()[0], format!("endpoint {} drained", server.addr()), "and of nothing before");
+}
+
+#[tokio::test]
+async fn calls_are_counted_from_when_somebody_asks_and_once_however_often_they_are_sent() {
+    let server = EchoServer::start("s0").await.unwrap();
+    let channel = LbChannel::builder(format!("static:///{}", server.addr())).build().unwrap();
+    let policy = json!({"name": [{}], "retryPolicy": {"maxAttempts": 4, "initialBackoff": "0.001s", "maxBackoff": "0.001s",
+        "backoffMultiplier": 1, "retryableStatusCodes": ["UNAVAILABLE"]}});
+    channel.set_service_config(json!({"methodConfig": [policy]})).unwrap();
+    let mut client = EchoClient::new(channel.clone());
+    client.unary(EchoRequest::default()).await.unwrap();
+    eventually("the config counts", || channel.service_config().is_some()).await;
+    let counts = channel.count_calls();
+    let numbers = || (counts.started(), counts.succeeded(), counts.failed());
+    assert_eq!((numbers(), counts.last_started_at()), ((0, 0, 0), None));
+    server.fail_next(2, Code::Unavailable);
+    client.unary(EchoRequest::default()).await.unwrap();
+    assert_eq!(channel.subchannels()[0].stats.failed(), 2);
+    assert_eq!(numbers(), (1, 1, 0));
+    // A clone counts with the others, and asking again begins nothing anew.
+    assert!(Arc::ptr_eq(&counts, &channel.clone().count_calls()));
+    client.unary(EchoRequest { fail_with: Code::Internal as u32, ..EchoRequest::default() }).await.unwrap_err();
+    assert_eq!(numbers(), (2, 1, 1));
+    // A stream counts as succeeded when its end is read, and as failed when it is dropped before.
+    let request = EchoRequest { count: 3, ..EchoRequest::default() };
+    let mut stream = client.server_stream(request.clone()).await.unwrap().into_inner();
+    while stream.message().await.unwrap().is_some() {
+        assert_eq!(numbers(), (3, 1, 1));
+    }
+    assert_eq!(numbers(), (3, 2, 1));
+    drop(client.server_stream(EchoRequest { delay_ms: 1_000, ..request }).await.unwrap());
+    assert_eq!(numbers(), (4, 2, 2));
+    // One that finds no endpoint is a call too.
+    channel.drain(server.endpoint().key().clone());
+    eventually("it is drained", || channel.endpoints()[0].excluded.is_some()).await;
+    let mut request = tonic::Request::new(EchoRequest::default());
+    request.set_timeout(Duration::from_millis(50));
+    client.unary(request).await.unwrap_err();
+    assert_eq!(numbers(), (5, 2, 3));
+    assert!(counts.last_started_at().unwrap() <= SystemTime::now());
 }

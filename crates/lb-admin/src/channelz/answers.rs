@@ -91,13 +91,19 @@ fn channel_message(shown: &Shown) -> m::Channel {
         m::SubchannelRef { subchannel_id: id(serial), name }
     };
     let target = shown.channel.target();
+    // Ended calls before begun ones: never more of the former.
+    let (succeeded, failed) = (shown.calls.succeeded(), shown.calls.failed());
+    let started = shown.calls.started();
     m::Channel {
         r#ref: Some(m::ChannelRef { channel_id: id(shown.serial), name: target.to_owned() }),
         data: Some(m::ChannelData {
             state: Some(state(shown.channel.state())),
             target: target.to_owned(),
             trace: Some(shown.record.trace()),
-            ..m::ChannelData::default()
+            calls_started: id(started),
+            calls_succeeded: id(succeeded),
+            calls_failed: id(failed),
+            last_call_started_timestamp: shown.calls.last_started_at().map(Into::into),
         }),
         subchannel_ref: numbers.into_iter().zip(&subchannels).map(child).collect(),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lb_tonic::{LbChannel, SocketRef, Subchannel, WeakChannel};
+use lb_tonic::{CallCounts, LbChannel, SocketRef, Subchannel, WeakChannel};
 
 use super::ChannelzConfig;
 use super::record::Record;
@@ -21,6 +21,7 @@ pub(super) struct Registry {
 struct Watched {
     channel: WeakChannel,
     record: Arc<Record>,
+    calls: Arc<CallCounts>,
 }
 
 /// A channel that is there.
@@ -29,6 +30,7 @@ pub(super) struct Shown {
     pub(super) serial: u64,
     pub(super) channel: LbChannel,
     pub(super) record: Arc<Record>,
+    pub(super) calls: Arc<CallCounts>,
 }
 
 impl Registry {
@@ -43,7 +45,7 @@ impl Registry {
         watched.entry(channel.serial()).or_insert_with(|| {
             let record = Record::new(self.config, channel.created_at());
             channel.observe(record.observer());
-            Watched { channel: channel.downgrade(), record }
+            Watched { channel: channel.downgrade(), record, calls: channel.count_calls() }
         });
     }
 
@@ -57,7 +59,8 @@ impl Registry {
         self.services.iter().flat_map(Services::all).for_each(|(_, channel)| self.watch(&channel));
         // A channel that ends here, as its last owner, must not do so under the lock.
         let found: Vec<_> = self.lock().range(start..).map(|(serial, watched)| (*serial, watched.clone())).collect();
-        let shown = |(serial, Watched { channel, record })| Some(Shown { serial, channel: channel.upgrade()?, record });
+        let shown =
+            |(serial, Watched { channel, record, calls })| Some(Shown { serial, channel: channel.upgrade()?, record, calls });
         found.into_iter().filter_map(shown).collect()
     }
 

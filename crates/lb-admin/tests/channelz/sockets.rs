@@ -47,17 +47,24 @@ async fn calls_are_counted_where_they_go() {
     let failing = EchoRequest { fail_with: Code::NotFound as u32, ..EchoRequest::default() };
     EchoClient::new(shown.clone()).unary(failing).await.unwrap_err();
 
+    // Given up before it is answered.
+    let mut slow = EchoClient::new(shown.clone());
+    let slow = slow.unary(EchoRequest { delay_ms: 60_000, ..EchoRequest::default() });
+    tokio::time::timeout(Duration::from_millis(20), slow).await.unwrap_err();
+
     let listed = looking.channels().await.remove(0);
+    assert_eq!(calls(listed.data.as_ref().unwrap()), [7, 5, 2]);
+    assert!(is_recent(listed.data.as_ref().unwrap().last_call_started_timestamp.as_ref(), since));
     let subchannel = looking.subchannel(listed.subchannel_ref[0].subchannel_id).await.unwrap();
-    assert_eq!((state(&subchannel), calls(data(&subchannel))), (State::Ready, [6, 5, 1]));
+    assert_eq!((state(&subchannel), calls(data(&subchannel))), (State::Ready, [7, 5, 2]));
     assert!(is_recent(data(&subchannel).last_call_started_timestamp.as_ref(), since));
     assert!(subchannel.channel_ref.is_empty() && subchannel.subchannel_ref.is_empty());
 
     let socket = looking.socket(subchannel.socket_ref[0].socket_id).await.unwrap();
     let counted = socket.data.unwrap();
-    // Every stream has its end from the server; one answer is a status alone.
-    assert_eq!((counted.streams_started, counted.streams_succeeded, counted.streams_failed), (6, 6, 0));
-    assert_eq!((counted.messages_sent, counted.messages_received), (6, 5));
+    // All but the last stream have their end from the server; one answer is a status alone.
+    assert_eq!((counted.streams_started, counted.streams_succeeded, counted.streams_failed), (7, 6, 1));
+    assert_eq!((counted.messages_sent, counted.messages_received), (7, 5));
     assert!(is_recent(counted.last_local_stream_created_timestamp.as_ref(), since));
     assert!(is_recent(counted.last_message_sent_timestamp.as_ref(), since));
     assert!(is_recent(counted.last_message_received_timestamp.as_ref(), since));

@@ -8,6 +8,7 @@ use lb_core::{Done, Endpoint, Feedback, LoadReport, Outcome, Slot};
 use tokio::time::Instant;
 use tonic::Code;
 
+use crate::inspect::Tally;
 use crate::load;
 use crate::queue::CallQueue;
 use crate::request_limit::RequestSlot;
@@ -57,6 +58,8 @@ pub(crate) struct Guard {
     extra: u32,
     /// Tells who observes the attempt how it ends.
     pub(super) watch: Option<AttemptGuard>,
+    /// Counts the call, if the attempt's end is the call's and its channel counts.
+    pub(super) tally: Option<Tally>,
     /// What is given back when the attempt has ended.
     place: Place,
 }
@@ -119,6 +122,7 @@ impl Guard {
             load: None,
             extra,
             watch: None,
+            tally: None,
             place,
         }
     }
@@ -185,6 +189,9 @@ impl Drop for Guard {
             feedback.finished(&done);
         }
         self.place.leave(&self.connected, &done);
+        if let Some(tally) = self.tally.take() {
+            tally.end(self.code == Some(Code::Ok));
+        }
         if let Some(watch) = self.watch.take() {
             watch.end(now);
         }

@@ -45,6 +45,7 @@ use tonic::{Code, Status};
 
 use crate::deadline;
 use crate::error::{CallError, WaitingFor};
+use crate::inspect::Tally;
 use crate::picked::PickedEndpoint;
 use crate::shared::Handle;
 use crate::transport::{AnyBody, AttemptError, AttemptFuture};
@@ -73,6 +74,8 @@ pub struct Call {
     state: State,
     /// Tells who observes the call how it ends. Dropped after everything that belongs to an attempt.
     watch: Option<CallGuard>,
+    /// Counts the call, if its channel does.
+    tally: Option<Tally>,
 }
 
 struct Deadline {
@@ -141,13 +144,15 @@ impl Call {
         let deadline = timeout.and_then(|timeout| Some((timeout, Instant::now().checked_add(timeout)?)));
         let deadline = deadline.map(|(timeout, at)| Deadline::new(at, header == Some(timeout) && !timeout.is_zero()));
         let request = Beginning::new(body, head.configured.max_request(handle.config().max_request));
-        Self { handle, deadline, state: State::Opening(Opening { head, guard, request }), watch }
+        let tally = handle.birth().tally();
+        Self { handle, deadline, state: State::Opening(Opening { head, guard, request }), watch, tally }
     }
 
     /// A call that is over before it begins.
     #[cold]
     pub(crate) fn refused(handle: Arc<Handle>, error: CallError, watch: Option<CallGuard>) -> Self {
-        Self { handle, deadline: None, state: State::Refused(error.into()), watch }
+        let tally = handle.birth().tally();
+        Self { handle, deadline: None, state: State::Refused(error.into()), watch, tally }
     }
 
     /// Begins an attempt at the endpoint of `guard`.
@@ -247,6 +252,7 @@ impl Call {
             // The attempt's end is the call's.
             watch.call = self.watch.take();
         }
+        guard.tally = self.tally.take();
         let deadline = self.deadline.take().map(|deadline| deadline.sleep);
         let limit = head.configured.max_response(self.handle.config().max_response);
         let trailers = status.map(|code| (code, &parts.headers));
@@ -308,6 +314,7 @@ impl Call {
 
     /// The call ends with this status.
     fn failed(&mut self, status: Status) -> Status {
+        self.tally = None;
         if let Some(watch) = self.watch.take() {
             // Whatever attempt there still was is over before the call is.
             self.state = State::Done;

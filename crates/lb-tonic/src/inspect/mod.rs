@@ -1,17 +1,20 @@
-//! Looking at a channel closely: its subchannels with their connections, and its events from now on.
+//! Looking at a channel closely: its subchannels with their connections, its calls counted, and its events from now on.
 //!
-//! For those who show a channel to people, as gRPC's channelz does. Nothing here is paid for by calls: a channel that nobody looks at keeps a
-//! number and the time it was made.
+//! For those who show a channel to people, as gRPC's channelz does. A channel that nobody looks at keeps a number
+//! and the time it was made, and its calls pay one branch.
 
+mod calls;
 mod subchannel;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use lb_core::Observer;
 
 use crate::channel::LbChannel;
 
+pub use calls::CallCounts;
+pub(crate) use calls::Tally;
 pub use subchannel::Subchannel;
 
 impl LbChannel {
@@ -36,6 +39,11 @@ impl LbChannel {
         snapshot.core.rows.iter().map(|row| Subchannel::new(row, snapshot.connected(row.view.slot))).collect()
     }
 
+    /// Counts the calls of the channel and all its clones from now on; if they are counted already, the counts there are.
+    pub fn count_calls(&self) -> Arc<CallCounts> {
+        Arc::clone(self.handle().birth().calls.get_or_init(Arc::default))
+    }
+
     /// Tells `observer` every event from now on, as one given to the [builder](crate::LbChannelBuilder::observer) is told; it stays as long
     /// as the channel. What happened before can be read from [`subchannels`](Self::subchannels) after this.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
@@ -43,15 +51,23 @@ impl LbChannel {
     }
 }
 
-/// When a channel was made, and as which.
+/// When a channel was made, and as which; and its calls.
 #[derive(Debug)]
 pub(crate) struct Birth {
     serial: u64,
     at: SystemTime,
+    /// Set once somebody wants them counted.
+    calls: OnceLock<Arc<CallCounts>>,
 }
 
 impl Birth {
     pub(crate) fn now() -> Self {
-        Self { serial: lb_transport::next_serial(), at: SystemTime::now() }
+        Self { serial: lb_transport::next_serial(), at: SystemTime::now(), calls: OnceLock::new() }
+    }
+
+    /// Counts a call, if somebody wants that.
+    #[inline]
+    pub(crate) fn tally(&self) -> Option<Tally> {
+        self.calls.get().map(Tally::begin)
     }
 }
