@@ -11,6 +11,7 @@ use crate::breaker::{BreakerChange, BreakerReason, BreakerState};
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 use crate::service_config::ConfigSource;
+use crate::stages::EjectionMeasure;
 
 pub use subject::Severity;
 
@@ -56,6 +57,21 @@ pub enum LbEvent {
         endpoint: EndpointKey,
         /// What happened to it; `None` if the channel closed it, because the endpoint went, or nobody wants it.
         reason: Option<Arc<str>>,
+    },
+    /// An endpoint's calls went wrong while they went well elsewhere: it gets none for a while. See
+    /// [`OutlierStage`](crate::stages::OutlierStage).
+    Ejected {
+        /// Which endpoint.
+        endpoint: EndpointKey,
+        /// By which measure.
+        measure: EjectionMeasure,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// An ejected endpoint is back.
+    EjectionEnded {
+        /// Which endpoint.
+        endpoint: EndpointKey,
     },
     /// An operator drained an endpoint or took it back.
     Drained {
@@ -244,6 +260,8 @@ impl LbEvent {
             Self::Connected { .. } => "connected",
             Self::ConnectFailed { .. } => "connect_failed",
             Self::Disconnected { .. } => "disconnected",
+            Self::Ejected { .. } => "ejected",
+            Self::EjectionEnded { .. } => "ejection_ended",
             Self::Drained { .. } => "drained",
             Self::Disabled { .. } => "disabled",
             Self::Degraded { .. } => "degraded",
@@ -293,6 +311,8 @@ impl fmt::Display for LbEvent {
             Self::ConnectFailed { endpoint, reason } => write!(f, "endpoint {endpoint} cannot be connected: {reason}"),
             Self::Disconnected { endpoint, reason: Some(reason) } => write!(f, "endpoint {endpoint} disconnected: {reason}"),
             Self::Disconnected { endpoint, reason: None } => write!(f, "endpoint {endpoint} disconnected by this client"),
+            Self::Ejected { endpoint, reason, .. } => write!(f, "endpoint {endpoint} {reason}"),
+            Self::EjectionEnded { endpoint } => write!(f, "endpoint {endpoint} back from ejection"),
             Self::Drained { endpoint, drained: true } => write!(f, "endpoint {endpoint} drained"),
             Self::Drained { endpoint, drained: false } => write!(f, "endpoint {endpoint} back from drain"),
             Self::Promoted { endpoint, primary, reason } => write!(f, "endpoint {endpoint} serves in place of {primary}: {reason}"),

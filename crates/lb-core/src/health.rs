@@ -5,10 +5,43 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_core::Stream;
+use serde::Serialize;
 
 use crate::address::Address;
 use crate::endpoint::Endpoint;
+use crate::stats::EndpointStats;
 use crate::trigger::Triggered;
+
+/// What is known of an endpoint's health, from all there is: its connection, its health check, the registry, and what becomes of its
+/// calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Health {
+    /// Nothing yet: it is not connected, or has not answered its first check.
+    Unknown,
+    /// It is connected and, if its health is checked, serves.
+    Healthy,
+    /// It cannot be connected, says that it does not serve, is ejected, or fails the registry's checks.
+    Unhealthy,
+}
+
+impl Health {
+    /// In one word, as in its data form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// Whether an endpoint serves, as watched by ourselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +83,20 @@ pub struct HealthSubject<T> {
     pub check_now: Triggered,
     /// Which service the service config says to ask for (gRFC A17); empty is the server as a whole. For checks that ask by name.
     pub service: Option<Arc<str>>,
+    /// Where the check notes what it did, by [`EndpointStats::checked`]; what no check notes is in no statistics.
+    pub stats: Option<Arc<EndpointStats>>,
 }
 
 impl<T> HealthSubject<T> {
     /// A subject from its parts.
     pub fn new(transport: T, endpoint: Arc<Endpoint>, address: Address, check_now: Triggered) -> Self {
-        Self { transport, endpoint, address, check_now, service: None }
+        Self { transport, endpoint, address, check_now, service: None, stats: None }
+    }
+
+    /// The same subject with the counters of its endpoint.
+    #[must_use]
+    pub fn with_stats(self, stats: Arc<EndpointStats>) -> Self {
+        Self { stats: Some(stats), ..self }
     }
 
     /// The same subject with the service that the service config names.

@@ -20,6 +20,7 @@ use crate::load::LoadReports;
 use crate::pick::Picker;
 use crate::registry::PolicyRegistry;
 use crate::slot::Slot;
+use crate::stages::Ejection;
 use crate::stats::EndpointStats;
 
 /// One subchannel as stages and policies see it.
@@ -50,6 +51,8 @@ pub struct SubchannelView {
     pub connected: bool,
     /// What admits attempts there; `None` if everything does.
     pub gates: Option<Arc<Gates>>,
+    /// Why and until when it is ejected, if it is; see [`OutlierStage`](crate::stages::OutlierStage).
+    pub ejected: Option<Arc<Ejection>>,
 }
 
 impl SubchannelView {
@@ -68,6 +71,7 @@ impl SubchannelView {
             degraded: None,
             connected: state == ConnectivityState::Ready,
             gates: None,
+            ejected: None,
         }
     }
 }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use crate::attributes::RegistryHealth;
 use crate::connectivity::ConnectivityState;
 use crate::gate::Post;
+use crate::health::Health;
 use crate::load::LoadReports;
 use crate::pick::{Always, Picker};
 use crate::policy::SubchannelView;
 use crate::recovery::Recovering;
 use crate::share::Shares;
-use crate::stages::{FailoverState, PanicState, Promotion};
+use crate::stages::{EjectionCounts, FailoverState, PanicState, Promotion};
 use crate::wishes::{Derived, load_of};
 
 /// One generation of a channel.
@@ -34,6 +36,8 @@ pub struct Snapshot {
     pub promotions: Box<[Promotion]>,
     /// The group of endpoints that panics, if one does.
     pub panic: Option<PanicState>,
+    /// Whom [outlier detection](crate::stages::OutlierStage) has found so far.
+    pub ejections: EjectionCounts,
     /// Endpoints with gates by slot index; empty if there are none.
     pub(crate) posts: Box<[Option<Post>]>,
     /// The endpoints of lesser share; `None` if there are none.
@@ -68,6 +72,17 @@ impl Row {
         self.excluded.is_none() && self.view.state == ConnectivityState::Ready
     }
 
+    /// What is known of its health. A drained or disabled endpoint is as healthy as it was.
+    pub fn health(&self) -> Health {
+        let unhealthy = self.view.endpoint.attributes.health == RegistryHealth::Unhealthy;
+        match self.view.state {
+            _ if unhealthy || self.view.ejected.is_some() => Health::Unhealthy,
+            ConnectivityState::Ready => Health::Healthy,
+            ConnectivityState::TransientFailure => Health::Unhealthy,
+            ConnectivityState::Idle | ConnectivityState::Connecting | ConnectivityState::Shutdown => Health::Unknown,
+        }
+    }
+
     /// How busy the endpoint is now, from 0: the greater of what its calls take of its [capacity](crate::Attributes::capacity) and the
     /// utilisation its server reports; `None` if neither is known.
     pub fn load(&self) -> Option<f64> {
@@ -91,6 +106,7 @@ impl Snapshot {
             failover: None,
             promotions: Box::default(),
             panic: None,
+            ejections: EjectionCounts::default(),
             derived: Derived::default(),
         }
     }

@@ -98,10 +98,10 @@ where
     <T::ResponseBody as Body>::Error: Into<Box<dyn Error + Send + Sync>> + Send,
 {
     fn watch(&self, subject: HealthSubject<T>) -> HealthStream {
-        let HealthSubject { transport, endpoint, check_now, service, .. } = subject;
+        let HealthSubject { transport, endpoint, check_now, service, stats, .. } = subject;
         let config = self.config_for(&endpoint, service);
         let ask = Box::new(HealthClient::new(transport));
-        let watcher = Watcher::new(ask, endpoint, check_now, config, self.seeds.entropy());
+        let watcher = Watcher::new(ask, endpoint, check_now, stats, config, self.seeds.entropy());
         Box::pin(stream::unfold(watcher, Watcher::next))
     }
 }

@@ -1,11 +1,12 @@
 //! The check by connecting.
 
 use std::io;
+use std::sync::Arc;
 
 use futures_util::stream;
-use lb_core::{Address, HealthCheck, HealthStream, HealthSubject, ServingStatus, Triggered};
+use lb_core::{Address, EndpointStats, HealthCheck, HealthStream, HealthSubject, ServingStatus, Triggered};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::config::PollConfig;
 use crate::entropy::Seeds;
@@ -53,8 +54,8 @@ impl Default for TcpProbe {
 
 impl<T> HealthCheck<T> for TcpProbe {
     fn watch(&self, subject: HealthSubject<T>) -> HealthStream {
-        let HealthSubject { address, check_now, .. } = subject;
-        let probing = Probing { address, check_now, poller: Poller::new(self.config, self.seeds.entropy()) };
+        let HealthSubject { address, check_now, stats, .. } = subject;
+        let probing = Probing { address, check_now, stats, poller: Poller::new(self.config, self.seeds.entropy()) };
         Box::pin(stream::unfold(probing, |probing| async move { Some(probing.next().await) }))
     }
 }
@@ -62,6 +63,7 @@ impl<T> HealthCheck<T> for TcpProbe {
 struct Probing {
     address: Address,
     check_now: Triggered,
+    stats: Option<Arc<EndpointStats>>,
     poller: Poller,
 }
 
@@ -69,7 +71,11 @@ impl Probing {
     async fn next(mut self) -> (ServingStatus, Self) {
         loop {
             self.poller.turn(&mut self.check_now).await;
+            let asked = Instant::now();
             let verdict = self.probe().await;
+            self.stats.iter().for_each(|stats| {
+                stats.checked(Instant::now().into_std(), Some(asked.elapsed()), verdict.is_ok());
+            });
             if let Some(status) = self.poller.take(verdict) {
                 return (status, self);
             }

@@ -20,7 +20,7 @@
 
 use std::sync::Arc;
 
-use lb_core::{Backoff, Endpoint, ServingStatus, Triggered};
+use lb_core::{Backoff, Endpoint, EndpointStats, ServingStatus, Triggered};
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
 use tonic_health::pb::HealthCheckResponse;
@@ -45,10 +45,14 @@ pub(crate) struct Watcher {
     config: HealthConfig,
     endpoint: Arc<Endpoint>,
     check_now: Triggered,
+    /// Where it notes what it finds.
+    stats: Option<Arc<EndpointStats>>,
     entropy: Spread,
     poller: Poller,
     backoff: Backoff,
     phase: Phase,
+    /// When the present Watch, or the last Check, was asked for.
+    asked: Instant,
     /// Whether the present Watch brought a message.
     heard: bool,
     /// When a Watch was last retried at once.
@@ -64,6 +68,7 @@ impl Watcher {
         ask: Box<dyn Ask>,
         endpoint: Arc<Endpoint>,
         check_now: Triggered,
+        stats: Option<Arc<EndpointStats>>,
         config: HealthConfig,
         mut entropy: Spread,
     ) -> Self {
@@ -79,10 +84,12 @@ impl Watcher {
             config,
             endpoint,
             check_now,
+            stats,
             entropy,
             poller,
             backoff,
             phase,
+            asked: Instant::now(),
             heard: false,
             retried_at_once: None,
             last,
@@ -107,7 +114,7 @@ impl Watcher {
     }
 
     async fn open(&mut self) -> Said {
-        self.heard = false;
+        (self.heard, self.asked) = (false, Instant::now());
         let answer = tokio::select! {
             answer = self.ask.watch(&self.service) => answer,
             () = self.check_now.fired() => return None,
@@ -133,9 +140,11 @@ impl Watcher {
         };
         match message {
             Ok(Some(response)) => {
+                let verdict = verdict(&response);
+                self.note(verdict.is_ok());
                 self.heard = true;
                 self.backoff.reset();
-                Some(status(verdict(&response)))
+                Some(status(verdict))
             }
             Ok(None) => self.ended(&Status::ok("the server closed the watch")),
             Err(status) => self.ended(&status),
@@ -153,6 +162,7 @@ impl Watcher {
 
     async fn poll(&mut self) -> Said {
         self.poller.turn(&mut self.check_now).await;
+        (self.heard, self.asked) = (false, Instant::now());
         let limit = self.poller.config().timeout;
         let verdict = match timeout(limit, self.ask.check(&self.service, limit)).await {
             Ok(Ok(response)) => verdict(&response),
@@ -160,7 +170,14 @@ impl Watcher {
             Ok(Err(status)) => Err(failure(&status)),
             Err(_) => Err(format!("health check: no answer within {limit:?}").into()),
         };
+        self.note(verdict.is_ok());
         self.poller.take(verdict)
+    }
+
+    /// A check has ended, or the server has told of a change.
+    fn note(&self, passed: bool) {
+        let took = (!self.heard).then(|| self.asked.elapsed());
+        self.stats.iter().for_each(|stats| stats.checked(Instant::now().into_std(), took, passed));
     }
 
     /// A Watch has ended: what it means and what comes next.
@@ -173,6 +190,7 @@ impl Watcher {
         if end.code() == Code::Unimplemented {
             return self.settle();
         }
+        self.note(false);
         self.phase = Phase::Waiting(self.retry_at());
         Some(ServingStatus::NotServing(failure(end)))
     }
@@ -180,6 +198,7 @@ impl Watcher {
     /// No health service: taken as healthy for the life of the connection.
     fn settle(&mut self) -> Said {
         tracing::error!(endpoint = %self.endpoint, service = %self.service, "no health service; the endpoint counts as healthy");
+        self.note(true);
         self.phase = Phase::Settled;
         Some(ServingStatus::Serving)
     }

@@ -14,7 +14,8 @@ use lb_core::queue::QueueStats;
 use lb_core::service_config::ServiceConfig;
 use lb_core::stages::{FailoverState, PanicState, Promotion};
 use lb_core::{
-    ConfigError, ConnectivityState, EndpointKey, Explained, PickArgs, PickHints, PickResult, Scratch, ServiceConfigUpdate,
+    ConfigError, ConnectivityState, EndpointKey, Explained, Performance, PickArgs, PickHints, PickResult, Scratch,
+    ServiceConfigUpdate,
 };
 use serde_json::Value;
 use tokio::time::Instant;
@@ -122,6 +123,12 @@ impl LbChannel {
     pub fn stats(&self) -> ChannelStats {
         let now = Instant::now();
         ChannelStats::new(&self.handle, &self.load().core, now)
+    }
+
+    /// What became of the attempts of the last `window`: how many a second, how many failed, how long they took. Remembered for an hour, in
+    /// steps of 10 s up to 5 minutes and of a minute beyond; windows are rounded up to these. Linear in the endpoints.
+    pub fn performance(&self, window: Duration) -> Performance {
+        self.handle.shared().performance(Instant::now(), window)
     }
 
     /// Whether the resolver can answer, and if not since when: how far [`endpoints`](Self::endpoints) can be trusted.

@@ -59,7 +59,7 @@ pub use call::{Call, ResponseBody};
 pub use channel::{LbChannel, WeakChannel};
 pub use connection_service::ConnectionService;
 pub use discover::{Changes, DiscoverResolver};
-pub use endpoints::EndpointInfo;
+pub use endpoints::{EjectionInfo, EndpointInfo, LoadReportInfo};
 pub use error::{BuildError, CallError, FailedAttempt, WaitingFor};
 pub use events::Events;
 pub use inspect::{CallCounts, Subchannel};
@@ -73,7 +73,7 @@ pub use request_limit::RequestLimit;
 pub use resolver_status::ResolverStatus;
 pub use resolvers::ResolverRegistry;
 pub use sessions::{SessionConfig, SessionCursor, SessionExport, SessionPage, SessionStore, SessionTokens, TokenStats};
-pub use stats::{ChannelStats, EndpointTotals, SessionTotals};
+pub use stats::{BreakerTotals, ChannelStats, ClientStats, EndpointTotals, HealthCheckerStats, SessionTotals};
 // What connections say of themselves, for those who look at channels and know no transport.
 pub use lb_transport::{SocketInfo, SocketRef, SocketSecurity, next_serial};
 #[cfg(feature = "tonic-endpoint")]

@@ -11,7 +11,7 @@ use lb_core::gate::{GateListener, GateSignal};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::retry::{Throttle, Throttling};
 use lb_core::service_config::ServiceConfig;
-use lb_core::{LbEvent, Observer, PolicyRegistry, Scratch, Slot, Snapshot};
+use lb_core::{History, LbEvent, Observer, Performance, PolicyRegistry, Scratch, Slot, Snapshot};
 use serde_json::json;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
@@ -49,6 +49,7 @@ pub(crate) struct Shared {
     sought: AtomicU64,
     pub(crate) events: broadcast::Sender<LbEvent>,
     queue: Option<Arc<CallQueue>>,
+    history: Mutex<History>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -78,7 +79,24 @@ impl Shared {
             sought: AtomicU64::new(0),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             queue,
+            history: Mutex::new(History::new(Instant::now().into_std())),
         })
+    }
+
+    /// Writes down what has happened of late, for later readers.
+    pub(crate) fn look_back(&self, now: Instant) {
+        drop(self.looked_back(now));
+    }
+
+    /// What happened in the window that ends now.
+    pub(crate) fn performance(&self, now: Instant, window: Duration) -> Performance {
+        self.looked_back(now).performance(now.into_std(), window)
+    }
+
+    fn looked_back(&self, now: Instant) -> MutexGuard<'_, History> {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.look(now.into_std(), self.snapshot.load().core.rows.iter().map(|row| &row.view.stats));
+        history
     }
 
     /// Makes a snapshot the newest and wakes everybody who waits for one.

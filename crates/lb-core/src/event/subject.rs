@@ -27,6 +27,8 @@ impl LbEvent {
             | Self::Connected { endpoint, .. }
             | Self::ConnectFailed { endpoint, .. }
             | Self::Disconnected { endpoint, .. }
+            | Self::Ejected { endpoint, .. }
+            | Self::EjectionEnded { endpoint, .. }
             | Self::Drained { endpoint, .. }
             | Self::Disabled { endpoint, .. }
             | Self::Degraded { endpoint, .. }
@@ -54,6 +56,7 @@ impl LbEvent {
             | Self::CallsEnded { .. }
             | Self::RecoveryFellBack { .. }
             | Self::BreakerChanged { .. }
+            | Self::Ejected { .. }
             | Self::Failover { .. }
             | Self::Promoted { .. }
             | Self::Panic { panicking: true, .. }

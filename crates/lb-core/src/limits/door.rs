@@ -215,6 +215,12 @@ impl Door {
         Shed::new(ShedBy::Key { key, limit: keys.config.limit }, wait)
     }
 
+    /// Calls shed by any limit here.
+    pub fn shed(&self) -> u64 {
+        let totals = &self.totals;
+        [&totals.flood, &totals.channel, &totals.method, &totals.key].map(|count| count.load(Ordering::Relaxed)).iter().sum()
+    }
+
     /// What became of calls so far, and what is left of each limit. Linear in the keys a key limit is for.
     pub fn counts(&self, now: Instant) -> DoorCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

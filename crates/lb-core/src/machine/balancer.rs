@@ -17,8 +17,8 @@ use crate::recovery::{DegradedConfig, RampConfig, Recovering, RecoveryStage};
 use crate::slot::Slot;
 use crate::snapshot::{NamedPicker, Row};
 use crate::stages::{
-    DisableStage, DrainStage, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PanicConfig, PanicRule, PanicState,
-    PriorityStage, Promotion, RegistryDisableStage, RegistryHealthStage, ReplicaConfig, ReplicaStage,
+    DisableStage, DrainStage, EjectionCounts, FailoverConfig, FailoverState, OutlierConfig, OutlierStage, PanicConfig, PanicRule,
+    PanicState, PriorityStage, Promotion, RegistryDisableStage, RegistryHealthStage, ReplicaConfig, ReplicaStage,
 };
 
 use super::event::NamedPolicy;
@@ -81,6 +81,7 @@ pub(super) struct Outcome {
     pub(super) promotions: Box<[Promotion]>,
     pub(super) recovering: Box<[Recovering]>,
     pub(super) panic: Option<PanicState>,
+    pub(super) ejections: EjectionCounts,
     pub(super) plan: Plan,
 }
 
@@ -145,9 +146,13 @@ impl Balancer {
         }
         events.append(&mut plan.events);
         let failover = if self.current.policy.spans_priorities() { None } else { self.priority.state() };
-        let (rows, promotions) = (rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
+        let (mut rows, promotions) = (rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
+        for row in rows.iter_mut().filter(|row| row.excluded.is_some()) {
+            row.view.ejected = self.outliers.ejection(row.view.endpoint.key()).cloned();
+        }
         let (recovering, panic) = (self.recovery.recovering(), self.panic.state());
-        Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, recovering, panic, plan }
+        let ejections = self.outliers.counts();
+        Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, recovering, panic, ejections, plan }
     }
 
     /// The names of the policies, and no opinion of theirs.
@@ -162,6 +167,7 @@ impl Balancer {
             promotions: Box::default(),
             recovering: Box::default(),
             panic: None,
+            ejections: self.outliers.counts(),
             plan: Plan::default(),
         }
     }

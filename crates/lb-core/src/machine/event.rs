@@ -12,6 +12,7 @@ use crate::policy::Policy;
 use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
 use crate::snapshot::Snapshot;
+use crate::stats::EndpointStats;
 
 /// Names one connection attempt and the connection it became; never reused, so that late news of an old one is recognised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,6 +185,8 @@ pub enum Effect {
         slot: Slot,
         /// The attempt its connection came from.
         attempt: AttemptId,
+        /// Where the check may note what it finds.
+        stats: Arc<EndpointStats>,
     },
     /// Send [`Event::Tick`] at this time; replaces the last one. `None` cancels it.
     WakeAt(Option<Instant>),

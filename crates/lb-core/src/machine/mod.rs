@@ -296,7 +296,8 @@ impl Machine {
             self.events.push(LbEvent::Connected { endpoint, address });
         }
         if connected && self.watch_health {
-            effects.push(Effect::WatchHealth { slot, attempt });
+            let stats = Arc::clone(&subchannel.stats);
+            effects.push(Effect::WatchHealth { slot, attempt, stats });
         }
     }
 

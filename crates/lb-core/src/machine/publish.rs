@@ -45,6 +45,7 @@ impl Machine {
             failover: outcome.failover,
             promotions: outcome.promotions,
             panic: outcome.panic,
+            ejections: outcome.ejections,
             derived: Derived::default(),
         })));
     }

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// A queue at one moment, and what became of those who waited. A call that found its place in its first look counts as served, too.
+///
+/// As data, names are in camel case and times are seconds with decimals.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct QueueStats {
     /// Calls that wait now.
@@ -14,6 +17,7 @@ pub struct QueueStats {
     /// The same by priority.
     pub by_priority: BTreeMap<u8, usize>,
     /// How long the call has waited that waits longest; zero if nobody waits.
+    #[serde(serialize_with = "seconds")]
     pub oldest: Duration,
     /// Calls that got a place.
     pub served: u64,
@@ -28,7 +32,12 @@ pub struct QueueStats {
     /// Calls shed (refused, displaced or timed out) by priority.
     pub shed: BTreeMap<u8, u64>,
     /// The longest that a call which was served or timed out has waited, ever.
+    #[serde(serialize_with = "seconds")]
     pub longest_wait: Duration,
+}
+
+fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
 }
 
 impl QueueStats {

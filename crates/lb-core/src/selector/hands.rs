@@ -303,7 +303,7 @@ impl Selector {
                 let address = addresses.into_iter().next().unwrap_or_else(|| endpoint.addresses()[0].clone());
                 events.push(Event::Connected { slot, attempt, address });
             }
-            Effect::WatchHealth { slot, attempt } => {
+            Effect::WatchHealth { slot, attempt, .. } => {
                 let hand = self.hands.links.get(&slot).and_then(|(_, key)| self.hands.by_key.get(key));
                 events.push(Event::Health { slot, attempt, status: hand.map_or(ServingStatus::Serving, Hand::status) });
             }

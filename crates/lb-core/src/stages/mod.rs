@@ -20,7 +20,8 @@ mod replica;
 pub use disable::{DisableStage, RegistryDisableStage};
 pub use drain::DrainStage;
 pub use outlier::{
-    ConsecutiveEjection, FailurePercentageEjection, LatencyEjection, OutlierConfig, OutlierStage, SuccessRateEjection,
+    ConsecutiveEjection, Ejection, EjectionCounts, EjectionMeasure, FailurePercentageEjection, LatencyEjection, MeasureCounts,
+    OutlierConfig, OutlierStage, SuccessRateEjection,
 };
 pub use panic::{PanicConfig, PanicRule, PanicState};
 pub use priority::{FailBack, FailoverConfig, FailoverState, GroupState, PriorityStage};

@@ -18,8 +18,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::latencies::LatencyCounts;
+
 /// How long a set is filled, in ticks: a minute, the resolution at which operators look at graphs.
-const PERIOD: i64 = 60_000_000_000;
+pub(super) const PERIOD: i64 = 60_000_000_000;
 
 /// Buckets per doubling, as a power of two.
 const STEPS: u32 = 2;
@@ -30,7 +32,7 @@ const LOWEST_EXPONENT: u32 = 127 - 20;
 /// Up to 2^8 s: slower than any deadline people set.
 const OCTAVES: usize = 28;
 
-const BUCKETS: usize = OCTAVES << STEPS;
+pub(super) const BUCKETS: usize = OCTAVES << STEPS;
 
 /// How often calls took how long, lately.
 #[derive(Debug)]
@@ -96,22 +98,17 @@ impl Histogram {
 
     /// What is known at this tick; `None` if no call has ended lately.
     pub(super) fn quantiles(&self, at: i64) -> Option<Quantiles> {
-        let counts = self.counts(at);
-        let count: u64 = counts.iter().sum();
-        let quantile = |share: f64| quantile(&counts, share * count as f64);
-        (count > 0).then(|| Quantiles { count, p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) })
+        let (now, mut counts) = (at.div_euclid(PERIOD), LatencyCounts::default());
+        [now - 1, now].into_iter().for_each(|period| self.add(period, &mut counts));
+        counts.quantiles()
     }
 
-    fn counts(&self, at: i64) -> [u64; BUCKETS] {
-        let (newest, mut counts) = (self.period.load(Ordering::Relaxed), [0; BUCKETS]);
-        let now = at.div_euclid(PERIOD);
-        for period in [now - 1, now] {
-            if period == newest || period == newest - 1 {
-                let set = &self.sets[(period & 1) as usize];
-                counts.iter_mut().zip(set).for_each(|(sum, count)| *sum += u64::from(count.load(Ordering::Relaxed)));
-            }
+    /// Adds the calls of one period, if they are still known.
+    pub(super) fn add(&self, period: i64, counts: &mut LatencyCounts) {
+        let newest = self.period.load(Ordering::Relaxed);
+        if period == newest || period == newest - 1 {
+            counts.add(self.sets[(period & 1) as usize].iter().map(|count| u64::from(count.load(Ordering::Relaxed))));
         }
-        counts
     }
 }
 
@@ -123,23 +120,9 @@ fn bucket(seconds: f32) -> usize {
 }
 
 /// Where a bucket begins, in seconds.
-fn begin(bucket: usize) -> f64 {
+pub(super) fn begin(bucket: usize) -> f64 {
     let bits = (bucket as u32 + (LOWEST_EXPONENT << STEPS)) << (23 - STEPS);
     f64::from(f32::from_bits(bits))
-}
-
-/// The time that `rank` of the calls took at most, as if those of one bucket were spread evenly over it.
-fn quantile(counts: &[u64; BUCKETS], rank: f64) -> Duration {
-    let mut below = 0.0;
-    for (bucket, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        let count = *count as f64;
-        if below + count >= rank {
-            let (begin, end) = (begin(bucket), begin(bucket + 1));
-            return Duration::from_secs_f64(begin + (end - begin) * ((rank - below) / count).clamp(0.0, 1.0));
-        }
-        below += count;
-    }
-    Duration::from_secs_f64(begin(BUCKETS))
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! Counters and estimates of one endpoint that outlive every snapshot and picker.
 
+mod aside;
+mod checks;
 mod estimates;
 mod histogram;
+mod history;
+mod latencies;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -11,9 +15,13 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aside::Aside;
+pub use checks::CheckCounts;
 use estimates::{Estimates, faded};
 use histogram::Histogram;
 pub use histogram::Quantiles;
+pub use history::{History, Performance};
+use latencies::LatencyCounts;
 use row::InARow;
 use serde::{Deserialize, Serialize};
 pub(crate) use ticks::ticks;
@@ -65,6 +73,7 @@ struct Seldom {
     /// Made with the first success: many endpoints of a large set never get a call.
     histogram: OnceLock<Box<Histogram>>,
     row: InARow,
+    aside: Aside,
 }
 
 impl EndpointStats {
@@ -90,7 +99,7 @@ impl EndpointStats {
     #[inline]
     pub fn finish(&self, done: &Done<'_>) {
         self.end(done.outcome);
-        self.seldom.row.finished(done);
+        self.seldom.row.finished(done, &self.seldom.aside);
         let (known, at, took) = (self.known(), ticks(done.now), done.latency.as_secs_f32());
         self.learn(match done.outcome {
             Outcome::Success => {
@@ -178,7 +187,22 @@ impl EndpointStats {
 
     /// Wakes the channel when there are so many failures, or failures of that other kind, in a row; 0 is never.
     pub(crate) fn watch_rows(&self, failures: u32, gateway: u32, signal: &GateSignal) {
-        self.seldom.row.watch(failures, gateway, signal);
+        self.seldom.aside.watch(failures, gateway, signal);
+    }
+
+    /// Notes that a health check of this endpoint has ended, how long it took if it was asked, and whether the endpoint serves. For health checks.
+    pub fn checked(&self, now: Instant, took: Option<Duration>, passed: bool) {
+        self.seldom.aside.checks().note(ticks(now), took, passed);
+    }
+
+    /// What health checks have found here so far; `None` before the first has ended, and if nothing checks.
+    pub fn health_checks(&self, now: Instant) -> Option<CheckCounts> {
+        self.seldom.aside.checks_so_far().and_then(|checks| checks.counts(ticks(now)))
+    }
+
+    /// Adds how long the successful calls took that ended in this minute, if it is this one or the last.
+    fn add_latencies(&self, minute: i64, counts: &mut LatencyCounts) {
+        self.seldom.histogram.get().into_iter().for_each(|histogram| histogram.add(minute, counts));
     }
 
     /// Calls begun and not ended, streams included until their trailers.

@@ -1,8 +1,8 @@
 //! Failures in a row, and who wants to hear of them at once.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::aside::Aside;
 use crate::feedback::Done;
 use crate::gate::GateSignal;
 use crate::stats::Outcome;
@@ -23,12 +23,11 @@ const DATA_LOSS: i32 = 15;
 pub(super) struct InARow {
     failures: AtomicU32,
     gateway: AtomicU32,
-    alarm: OnceLock<Box<Alarm>>,
 }
 
 /// Wakes the channel when a row is long enough; 0 is never.
 #[derive(Debug)]
-struct Alarm {
+pub(super) struct Alarm {
     failures: AtomicU32,
     gateway: AtomicU32,
     signal: GateSignal,
@@ -36,10 +35,10 @@ struct Alarm {
 
 impl InARow {
     #[inline]
-    pub(super) fn finished(&self, done: &Done<'_>) {
+    pub(super) fn finished(&self, done: &Done<'_>, aside: &Aside) {
         match done.outcome {
             Outcome::Success => self.answered(),
-            Outcome::Failure => self.failed(done.code),
+            Outcome::Failure => self.failed(done.code, aside),
             Outcome::Cancelled => {}
         }
     }
@@ -54,7 +53,7 @@ impl InARow {
     }
 
     #[cold]
-    fn failed(&self, code: Option<i32>) {
+    fn failed(&self, code: Option<i32>, aside: &Aside) {
         let (server, gateway) = match code {
             None | Some(DEADLINE_EXCEEDED | UNAVAILABLE) => (true, true),
             Some(UNKNOWN | UNIMPLEMENTED | INTERNAL | DATA_LOSS) => (true, false),
@@ -65,7 +64,7 @@ impl InARow {
         }
         let failures = more(&self.failures);
         let gateway = if gateway { more(&self.gateway) } else { none(&self.gateway) };
-        if let Some(alarm) = self.alarm.get()
+        if let Some(alarm) = aside.alarm()
             && (rings(failures, &alarm.failures) || rings(gateway, &alarm.gateway))
         {
             alarm.signal.changed();
@@ -79,14 +78,17 @@ impl InARow {
     pub(super) fn gateway(&self) -> u32 {
         self.gateway.load(Ordering::Relaxed)
     }
+}
 
-    /// Wakes the channel from now on when a row gets this long; the first signal stays.
-    pub(super) fn watch(&self, failures: u32, gateway: u32, signal: &GateSignal) {
-        let alarm = self
-            .alarm
-            .get_or_init(|| Box::new(Alarm { failures: AtomicU32::new(0), gateway: AtomicU32::new(0), signal: signal.clone() }));
-        alarm.failures.store(failures, Ordering::Relaxed);
-        alarm.gateway.store(gateway, Ordering::Relaxed);
+impl Alarm {
+    pub(super) fn new(signal: GateSignal) -> Self {
+        Self { failures: AtomicU32::new(0), gateway: AtomicU32::new(0), signal }
+    }
+
+    /// Wakes the channel from now on when a row gets this long.
+    pub(super) fn set(&self, failures: u32, gateway: u32) {
+        self.failures.store(failures, Ordering::Relaxed);
+        self.gateway.store(gateway, Ordering::Relaxed);
     }
 }
 
@@ -116,14 +118,14 @@ mod tests {
     use crate::gate::GateListener;
     use crate::policies::testing::{slot, start};
 
-    fn tell(row: &InARow, outcome: Outcome, code: Option<i32>) -> (u32, u32) {
-        row.finished(&Done::new(slot(0), start(), Duration::ZERO, outcome).with_code(code));
+    fn tell((row, aside): &(InARow, Aside), outcome: Outcome, code: Option<i32>) -> (u32, u32) {
+        row.finished(&Done::new(slot(0), start(), Duration::ZERO, outcome).with_code(code), aside);
         (row.failures(), row.gateway())
     }
 
     #[test]
     fn rows_are_of_server_failures_and_end_with_any_answer() {
-        let row = InARow::default();
+        let row = Default::default();
         for (code, expected) in [(Some(13), (1, 0)), (Some(14), (2, 1)), (None, (3, 2)), (Some(4), (4, 3)), (Some(2), (5, 0))] {
             assert_eq!(tell(&row, Outcome::Failure, code), expected, "{code:?}");
         }
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_channel_is_woken_at_the_threshold_and_ever_more_rarely_after_it() {
-        let (row, bell) = (InARow::default(), Arc::new(Bell::default()));
+        let (row, bell): ((InARow, Aside), _) = (Default::default(), Arc::new(Bell::default()));
         let rung_after = |failures: usize| {
             for _ in 0..failures {
                 tell(&row, Outcome::Failure, Some(13));
@@ -157,7 +159,7 @@ mod tests {
         };
         assert_eq!(rung_after(10), 0, "nobody watches");
         tell(&row, Outcome::Success, None);
-        row.watch(5, 0, &GateSignal::new(bell.clone()));
+        row.1.watch(5, 0, &GateSignal::new(bell.clone()));
         assert_eq!([rung_after(4), rung_after(1), rung_after(4), rung_after(1)], [0, 1, 1, 2]);
         assert_eq!(rung_after(100_000), 15, "at 5, 10, 20 and so on to 81 920");
         tell(&row, Outcome::Success, None);

@@ -58,7 +58,7 @@ impl SimNet {
                 self.world.forget(attempt);
                 self.record(What::Close(attempt));
             }
-            Effect::WatchHealth { slot, attempt } => {
+            Effect::WatchHealth { slot, attempt, .. } => {
                 self.record(What::WatchHealth(attempt));
                 if self.world.watch(attempt) {
                     self.plan(Duration::ZERO, Happening::Health(slot, attempt));

@@ -10,7 +10,9 @@ use futures_util::FutureExt;
 use futures_util::StreamExt;
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use lb_core::machine::{AttemptId, Event};
-use lb_core::{Address, ConnectivityState, Endpoint, HealthCheck, HealthSubject, Slot, Snapshot, SubchannelView, Trigger};
+use lb_core::{
+    Address, ConnectivityState, Endpoint, EndpointStats, HealthCheck, HealthSubject, Slot, Snapshot, SubchannelView, Trigger,
+};
 use lb_transport::{ConnectAttempt, Connection, ConnectionHandle};
 use tokio::task::{AbortHandle as TaskHandle, JoinSet};
 
@@ -60,6 +62,8 @@ struct Open {
     /// What was published last; kept while it stays true.
     connected: Option<Arc<Connected>>,
     health: Option<Watch>,
+    /// Where its health checks are counted, once there are any.
+    stats: Option<Arc<EndpointStats>>,
     reports: Option<OutOfBand>,
     probes: Option<ProbesHandle>,
     /// Why its calls were ended, for all descriptions of it.
@@ -135,7 +139,15 @@ impl Connections {
         &mut self.leaving
     }
 
-    pub(crate) fn watch_health(&mut self, slot: Slot, attempt: AttemptId) {
+    /// Starts to watch a fresh connection.
+    pub(crate) fn watch_health(&mut self, slot: Slot, attempt: AttemptId, stats: Arc<EndpointStats>) {
+        if let Some(open) = self.open.get_mut(&slot) {
+            open.stats = Some(stats);
+            self.watch(slot, attempt);
+        }
+    }
+
+    fn watch(&mut self, slot: Slot, attempt: AttemptId) {
         let (Some(check), Some(open)) = (&self.settings.health, self.open.get_mut(&slot)) else { return };
         if self.health_service.off {
             return;
@@ -143,7 +155,9 @@ impl Connections {
         let (check_now, triggered) = Trigger::pair();
         let service = ConnectionService::new(open.transport.clone());
         let subject = HealthSubject::new(service, Arc::clone(&open.endpoint), open.address.clone(), triggered);
-        let stream = check.watch(subject.with_service(self.health_service.name.clone()));
+        let mut subject = subject.with_service(self.health_service.name.clone());
+        subject.stats = open.stats.clone().or_else(|| open.connected.as_ref().map(|connected| Arc::clone(&connected.stats)));
+        let stream = check.watch(subject);
         let (events, abort) = stream::abortable(stream.map(move |status| Event::Health { slot, attempt, status }));
         open.health = Some(Watch { check_now, abort });
         self.news.push(events.boxed());
@@ -161,7 +175,7 @@ impl Connections {
             if let Some(open) = self.open.get_mut(&slot) {
                 open.health = None;
             }
-            self.watch_health(slot, attempt);
+            self.watch(slot, attempt);
         }
     }
 
@@ -197,6 +211,7 @@ impl Connections {
             transport,
             connected: None,
             health: None,
+            stats: None,
             reports: None,
             probes: None,
             ended: Arc::default(),

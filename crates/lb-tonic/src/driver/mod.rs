@@ -20,8 +20,8 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use lb_core::machine::{Command, Effect, Event};
 use lb_core::{
-    ConnectivityState, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target,
-    Trigger,
+    ConnectivityState, History, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot,
+    Target, Trigger,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -60,6 +60,8 @@ pub(crate) struct Driver {
     pub(crate) sweep: Option<Sweep>,
     resolving: Option<(ResolverStream, Trigger)>,
     wake_at: Option<Instant>,
+    /// When to write down what has happened; `None` while the channel is IDLE.
+    look_back_at: Option<Instant>,
     effects: Vec<Effect>,
     log: ChangeLog,
 }
@@ -75,6 +77,7 @@ enum Input {
     Sweep,
     QueueDue,
     Leaving,
+    LookBack,
 }
 
 impl Driver {
@@ -87,8 +90,8 @@ impl Driver {
         observers: Vec<Arc<dyn Observer>>,
         sweep: Option<Sweep>,
     ) -> Self {
-        let (resolving, wake_at, effects, log) = (None, None, Vec::new(), ChangeLog::default());
-        Self { machine, shared, source, connections, idle, observers, sweep, resolving, wake_at, effects, log }
+        let (resolving, wake_at, look_back_at, effects, log) = (None, None, None, Vec::new(), ChangeLog::default());
+        Self { machine, shared, source, connections, idle, observers, sweep, resolving, wake_at, look_back_at, effects, log }
     }
 
     /// Drives until the last clone is gone.
@@ -124,6 +127,7 @@ impl Driver {
             () = wake(self.source.configs.retry_at().map(Instant::from_std)) => Input::ConfigRetry,
             () = wake(self.idle.next_check()) => Input::IdleCheck,
             () = wake(leaving) => Input::Leaving,
+            () = wake(self.look_back_at) => Input::LookBack,
             () = wake(self.sweep.as_ref().map(Sweep::next)) => Input::Sweep,
             () = self.shared.queue_due() => Input::QueueDue,
         }
@@ -175,6 +179,10 @@ impl Driver {
                 self.sweep.iter_mut().for_each(Sweep::run);
                 return true;
             }
+            Input::LookBack => {
+                self.look_back();
+                return true;
+            }
             Input::QueueDue => {
                 self.shared.look_all();
                 return true;
@@ -182,6 +190,12 @@ impl Driver {
         };
         self.tell(event);
         true
+    }
+
+    fn look_back(&mut self) {
+        let now = Instant::now();
+        self.shared.look_back(now);
+        self.look_back_at = Some(History::next_look(now.into_std()).into());
     }
 
     /// Follows a service config, before the endpoints it came with.
@@ -255,9 +269,13 @@ impl Driver {
             Effect::StartResolver => {
                 let (trigger, again) = Trigger::pair();
                 self.resolving = Some((self.source.resolver.resolve(&self.source.target, again), trigger));
+                self.look_back();
             }
             Effect::StopResolver => {
                 self.resolving = None;
+                // While its endpoints are still listed.
+                self.shared.look_back(Instant::now());
+                self.look_back_at = None;
                 self.shared.resolution.stopped();
                 self.source.configs.resolver_stopped();
                 self.idle.enter();
@@ -273,7 +291,7 @@ impl Driver {
             Effect::Close { slot, attempt } => self.connections.close(slot, attempt),
             Effect::Retire { slot, attempt, within, reason } => self.connections.retire(slot, attempt, within, reason),
             Effect::Spare(slot) => self.connections.leaving().spare(slot),
-            Effect::WatchHealth { slot, attempt } => self.connections.watch_health(slot, attempt),
+            Effect::WatchHealth { slot, attempt, stats } => self.connections.watch_health(slot, attempt, stats),
             Effect::WakeAt(at) => self.wake_at = at.map(Instant::from_std),
             Effect::Publish(snapshot) => self.publish(snapshot),
             Effect::Emit(event) => self.emit(&event),

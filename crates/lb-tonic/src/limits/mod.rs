@@ -117,6 +117,11 @@ impl ChannelLimits {
         Ok(())
     }
 
+    /// Calls shed by any limit.
+    pub(crate) fn shed(&self) -> u64 {
+        self.door.load().shed() + self.unplaced.load(Ordering::Relaxed)
+    }
+
     fn stats(&self) -> LimitStats {
         let now = Instant::now().into_std();
         let keeper = self.endpoints.as_ref();

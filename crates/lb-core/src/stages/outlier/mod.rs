@@ -44,6 +44,7 @@
 //! Source: gRFC A50, A61; Envoy's outlier detection for failures in a row.
 
 mod config;
+mod ejection;
 mod row;
 mod sweep;
 #[cfg(test)]
@@ -54,10 +55,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use config::{ConsecutiveEjection, FailurePercentageEjection, LatencyEjection, OutlierConfig, SuccessRateEjection};
+pub use ejection::{Ejection, EjectionCounts, EjectionMeasure, MeasureCounts};
 
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 use crate::entropy::Entropy;
+use crate::event::LbEvent;
 use crate::policy::{Plan, Stage, SubchannelView};
 use row::Rows;
 
@@ -68,6 +71,9 @@ pub struct OutlierStage {
     /// When the interval began that is being counted.
     began: Option<Instant>,
     records: BTreeMap<EndpointKey, Record>,
+    counts: EjectionCounts,
+    /// What observers have not been told yet.
+    news: Vec<LbEvent>,
 }
 
 /// What is remembered of an endpoint for as long as it is listed.
@@ -75,7 +81,7 @@ pub struct OutlierStage {
 struct Record {
     /// The endpoint's counters when the interval began.
     before: Counts,
-    ejected: Option<Ejection>,
+    ejected: Option<Arc<Ejection>>,
     /// How long its rows of failures were when they were judged last.
     rows_before: Rows,
     /// How many times the base time it is ejected for; sinks by one with every clean interval.
@@ -87,12 +93,6 @@ struct Record {
 struct Counts {
     succeeded: u64,
     failed: u64,
-}
-
-#[derive(Debug)]
-struct Ejection {
-    at: Instant,
-    reason: Arc<str>,
 }
 
 impl Counts {
@@ -110,7 +110,17 @@ impl Counts {
 impl OutlierStage {
     /// A stage that has seen nothing yet.
     pub fn new(config: OutlierConfig) -> Self {
-        Self { config, began: None, records: BTreeMap::new() }
+        Self { config, began: None, records: BTreeMap::new(), counts: EjectionCounts::default(), news: Vec::new() }
+    }
+
+    /// Whether and why an endpoint is ejected.
+    pub fn ejection(&self, endpoint: &EndpointKey) -> Option<&Arc<Ejection>> {
+        self.records.get(endpoint)?.ejected.as_ref()
+    }
+
+    /// What it has found so far.
+    pub fn counts(&self) -> EjectionCounts {
+        self.counts
     }
 
     /// Follows the list of endpoints: those that left are forgotten, and come back clean.
@@ -153,12 +163,14 @@ impl Stage for OutlierStage {
         // An interval of 0 is one of the shortest time a policy can ask to be woken after.
         plan.wake_at(self.began.unwrap_or(now) + self.config.interval);
         for row in view {
-            if let Some(ejection) = self.records.get(row.endpoint.key()).and_then(|record| record.ejected.as_ref()) {
+            if let Some(ejection) = self.ejection(row.endpoint.key()) {
                 // Kept connected, so that it takes calls the moment it is back.
                 plan.connect.push(row.slot);
                 row.state = ConnectivityState::TransientFailure;
                 row.error = Some(Arc::clone(&ejection.reason));
+                row.ejected = Some(Arc::clone(ejection));
             }
         }
+        plan.events.append(&mut self.news);
     }
 }

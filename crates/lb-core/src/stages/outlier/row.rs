@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{ConsecutiveEjection, OutlierStage};
+use super::{ConsecutiveEjection, EjectionMeasure, OutlierStage};
 use crate::endpoint::EndpointKey;
 use crate::entropy::Entropy;
 use crate::gate::GateSignal;
@@ -54,14 +54,15 @@ impl OutlierStage {
             let reached = |measure: &Option<ConsecutiveEjection>, count: u32| {
                 measure.as_ref().filter(|measure| count >= measure.threshold).map(|measure| measure.enforcement_percentage)
             };
+            use EjectionMeasure::{ConsecutiveFailures, ConsecutiveGatewayFailures};
             let found = [
-                (reached(&failures, new.failures), format_args!("{} calls in a row failed", new.failures)),
-                (reached(&gateway, new.gateway), format_args!("{} calls in a row did not reach it in time", new.gateway)),
+                (ConsecutiveFailures, reached(&failures, new.failures), new.failures, "failed"),
+                (ConsecutiveGatewayFailures, reached(&gateway, new.gateway), new.gateway, "did not reach it in time"),
             ];
-            for (enforcement, reason) in found {
+            for (measure, enforcement, calls, what) in found {
                 let Some(enforcement) = enforcement else { continue };
                 self.judged(key, rows);
-                self.eject(now, key, enforcement, entropy, || reason.to_string());
+                self.eject(now, key, (measure, enforcement), entropy, || format!("{calls} calls in a row {what}"));
             }
         }
     }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Counts, Ejection, OutlierStage, Record};
+use super::{Counts, Ejection, EjectionMeasure, OutlierStage};
 use crate::endpoint::EndpointKey;
 use crate::entropy::Entropy;
+use crate::event::LbEvent;
 use crate::policy::SubchannelView;
 
 /// What is known of one endpoint when it is judged.
@@ -33,17 +34,14 @@ impl OutlierStage {
         self.judge_success_rate(now, &cases, entropy);
         self.judge_failures(now, &cases, entropy);
         self.judge_latency(now, &cases, entropy);
-        let config = &self.config;
-        for record in self.records.values_mut() {
+        for (key, record) in &mut self.records {
             match &record.ejected {
                 None => record.multiplier = record.multiplier.saturating_sub(1),
-                Some(ejection) => {
-                    let most = config.max_ejection_time.max(config.base_ejection_time);
-                    let time = config.base_ejection_time.saturating_mul(record.multiplier).min(most);
-                    if ejection.at.checked_add(time).is_some_and(|end| now > end) {
-                        record.ejected = None;
-                    }
+                Some(ejection) if ejection.until.is_some_and(|end| now > end) => {
+                    record.ejected = None;
+                    self.news.push(LbEvent::EjectionEnded { endpoint: key.clone() });
                 }
+                Some(_) => {}
             }
         }
     }
@@ -68,8 +66,9 @@ impl OutlierStage {
         let threshold = mean - variance.sqrt() * f64::from(measure.stdev_factor) / 1000.0;
         for case in judged {
             let reason = || format!("{:.0} % of its calls succeed, of all {:.0} %", case.success() * 100.0, mean * 100.0);
-            if case.success() < threshold && !self.eject(now, &case.key, measure.enforcement_percentage, entropy, reason) {
-                return;
+            if case.success() < threshold {
+                let found = (EjectionMeasure::SuccessRate, measure.enforcement_percentage);
+                self.eject(now, &case.key, found, entropy, reason);
             }
         }
     }
@@ -83,9 +82,9 @@ impl OutlierStage {
         for case in judged {
             let failed = (1.0 - case.success()) * 100.0;
             let reason = || format!("{failed:.0} % of its calls fail, more than {} %", measure.threshold);
-            if failed > f64::from(measure.threshold) && !self.eject(now, &case.key, measure.enforcement_percentage, entropy, reason)
-            {
-                return;
+            if failed > f64::from(measure.threshold) {
+                let found = (EjectionMeasure::FailurePercentage, measure.enforcement_percentage);
+                self.eject(now, &case.key, found, entropy, reason);
             }
         }
     }
@@ -104,34 +103,39 @@ impl OutlierStage {
             let Some(latency) = case.latency else { continue };
             let reason = || format!("its calls take {latency:.1?}, those of all {median:.1?}");
             let slow = latency > median.mul_f64(f64::from(measure.factor) / 1000.0) && latency > measure.at_least;
-            if slow && !self.eject(now, &case.key, measure.enforcement_percentage, entropy, reason) {
-                return;
+            if slow {
+                self.eject(now, &case.key, (EjectionMeasure::Latency, measure.enforcement_percentage), entropy, reason);
             }
         }
     }
 
-    /// Ejects an endpoint, if chance allows; `false` if no more may be.
+    /// Ejects an endpoint that was found by this measure, if no more than may be are ejected and chance allows, and counts what came of it.
     pub(super) fn eject(
         &mut self,
         now: Instant,
         key: &EndpointKey,
-        enforcement: u32,
+        (measure, enforcement): (EjectionMeasure, u32),
         entropy: &mut Entropy,
         reason: impl FnOnce() -> String,
-    ) -> bool {
+    ) {
         let (ejected, all) = (self.records.values().filter(|record| record.ejected.is_some()).count(), self.records.len());
+        let counts = self.counts.by_mut(measure);
+        let Some(record) = self.records.get_mut(key).filter(|record| record.ejected.is_none()) else { return };
         if ejected * 100 >= all * self.config.max_ejection_percent as usize {
-            return false;
+            counts.spared_by_overflow += 1;
+            return;
         }
-        if let Some(record) = self.records.get_mut(key)
-            && record.ejected.is_none()
-            && entropy.fraction() * 100.0 < f64::from(enforcement)
-        {
-            let Record { ejected, multiplier, .. } = record;
-            *ejected = Some(Ejection { at: now, reason: Arc::from(format!("ejected: {}", reason())) });
-            *multiplier = multiplier.saturating_add(1);
+        if entropy.fraction() * 100.0 >= f64::from(enforcement) {
+            counts.spared_by_chance += 1;
+            return;
         }
-        true
+        counts.enforced += 1;
+        record.multiplier = record.multiplier.saturating_add(1);
+        let most = self.config.max_ejection_time.max(self.config.base_ejection_time);
+        let time = self.config.base_ejection_time.saturating_mul(record.multiplier).min(most);
+        let reason: Arc<str> = format!("ejected: {}", reason()).into();
+        self.news.push(LbEvent::Ejected { endpoint: key.clone(), measure, reason: Arc::clone(&reason) });
+        record.ejected = Some(Arc::new(Ejection { at: now, until: now.checked_add(time), measure, reason }));
     }
 }
 
