@@ -1,6 +1,7 @@
 //! Who may come in, and with what.
 //!
-//! Every request passes here, in this order: the browser's rules, the token, the role, the size and time of its body.
+//! Every request passes here, in this order: the browser's rules, the token, the role, the size and time of its body. A request that may
+//! change something then runs to its end, whether or not its sender waits for it, and leaves its [line](audit).
 //!
 //! **Without a token** the server is on loopback, where every program of the machine may talk to it. A page from elsewhere that a browser
 //! shows must not, though browsers let it send requests to loopback: so the request's `Host` must be loopback by name or number (a foreign
@@ -15,12 +16,15 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::app::{App, Shared};
+use crate::audit;
 use crate::dashboard;
 use crate::problem::{PROBLEM, Problem};
 use crate::token::{self, Role};
@@ -28,9 +32,11 @@ use crate::token::{self, Role};
 /// Paths that need no token, beside the files of the [dashboard]: whether the server lives.
 const PUBLIC: &[&str] = &["/health"];
 
+/// Below this path bodies are questions.
+const EXPLAIN: &str = "/api/v1/loadbalancer/explain/";
+
 /// Who sent a request; in its extensions.
 #[derive(Debug, Clone)]
-#[allow(dead_code)] // Audit lines use it.
 pub(crate) struct Caller {
     /// The name of the token, if one is asked for.
     pub(crate) name: Option<Arc<str>>,
@@ -41,21 +47,55 @@ pub(crate) struct Caller {
 }
 
 /// The door; see the module's essay.
-pub(crate) async fn guard(State(app): State<Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(app): State<Shared>, mut request: Request, next: Next) -> Response {
     let head = *request.method() == Method::HEAD;
-    match admit(&app, request).await {
-        Ok(request) => finish(next.run(request).await, head),
+    let caller = match identify(&app, &request) {
+        Ok(caller) => caller,
+        Err(refused) => return finish(refused.into_response(), head),
+    };
+    request.extensions_mut().insert(caller.clone());
+    let response = if changes(&request) { change(&app, caller, request, next).await } else { look(&app, request, next).await };
+    finish(response, head)
+}
+
+async fn look(app: &App, request: Request, next: Next) -> Response {
+    match take_body(app, request).await {
+        Ok(request) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-async fn admit(app: &App, mut request: Request) -> Result<Request, Problem> {
-    let caller = identify(app, &request)?;
-    if changes(request.method()) && app.read_only {
+/// In a task of its own: a sender that goes away must not leave half a change, nor one that nobody has written down.
+async fn change(app: &Shared, caller: Caller, request: Request, next: Next) -> Response {
+    let Ok(place) = Arc::clone(&app.changing).try_acquire_owned() else {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many changes are being made");
+        return problem.with(RETRY_AFTER, HeaderValue::from_static("1")).into_response();
+    };
+    let (app, method, path) = (Arc::clone(app), request.method().clone(), request.uri().path().to_owned());
+    let task = tokio::spawn(async move {
+        let response = match may_change(&app, &caller) {
+            Ok(()) => look(&app, request, next).await,
+            Err(refused) => refused.into_response(),
+        };
+        audit::line(&caller, &method, &path, &response);
+        drop(place);
+        response
+    });
+    // It panicked, or the runtime ends.
+    let failed = |_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the change was not completed").into_response();
+    task.await.unwrap_or_else(failed)
+}
+
+fn may_change(app: &App, caller: &Caller) -> Result<(), Problem> {
+    if app.read_only {
         return Err(Problem::new(StatusCode::FORBIDDEN, "this server is read-only"));
     }
-    request.extensions_mut().insert(caller);
-    take_body(app, request).await
+    match (&caller.name, caller.role) {
+        (Some(name), Role::Reader) => {
+            Err(Problem::new(StatusCode::FORBIDDEN, format!("`{name}` may look but not change anything")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn identify(app: &App, request: &Request) -> Result<Caller, Problem> {
@@ -65,21 +105,24 @@ fn identify(app: &App, request: &Request) -> Result<Caller, Problem> {
         return Ok(Caller { name: None, role: Role::Operator, peer });
     }
     let path = request.uri().path();
-    if PUBLIC.contains(&path) || dashboard::is_public(path) {
-        return Ok(Caller { name: None, role: Role::Reader, peer });
-    }
     let found = bearer(request.headers()).and_then(|secret| token::find(&app.tokens, secret));
-    let Some(token) = found else { return Err(unauthorized(request.headers())) };
-    if changes(request.method()) && token.role() != Role::Operator {
-        let detail = format!("`{}` may look but not change anything", token.name());
-        return Err(Problem::new(StatusCode::FORBIDDEN, detail));
+    match found {
+        Some(token) => Ok(Caller { name: Some(Arc::clone(token.name())), role: token.role(), peer }),
+        None if PUBLIC.contains(&path) || dashboard::is_public(path) => Ok(Caller { name: None, role: Role::Reader, peer }),
+        None => {
+            app.refuse_token();
+            Err(unauthorized(request.headers()))
+        }
     }
-    Ok(Caller { name: Some(Arc::clone(token.name())), role: token.role(), peer })
 }
 
-/// Whether a request of this method may change something.
-fn changes(method: &Method) -> bool {
-    !(method == Method::GET || method == Method::HEAD || method == Method::OPTIONS)
+/// Whether a request may change something.
+fn changes(request: &Request) -> bool {
+    let method = request.method();
+    let looks = method == Method::GET || method == Method::HEAD || method == Method::OPTIONS;
+    // A question that is too long for a path.
+    let asks = method == Method::POST && request.uri().path().starts_with(EXPLAIN);
+    !looks && !asks
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
@@ -105,7 +148,7 @@ fn from_this_machine(request: &Request) -> Result<(), &'static str> {
     }
     let origin = request.headers().get(ORIGIN).map(HeaderValue::as_bytes);
     let own = |origin: &[u8]| host.is_some_and(|host| origin.strip_prefix(b"http://") == Some(host));
-    if changes(request.method()) && !origin.is_none_or(own) {
+    if changes(request) && !origin.is_none_or(own) {
         return Err("without a token pages of other origins may not change anything");
     }
     Ok(())

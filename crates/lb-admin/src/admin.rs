@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::app::App;
-use crate::dashboard::Dashboard;
+use crate::app::{App, Settings};
+use crate::config::ConfigSource;
 use crate::error::AdminError;
 use crate::limits::AdminLimits;
 use crate::services::Services;
@@ -32,26 +32,14 @@ pub struct Admin {
 #[must_use = "nothing is served before `serve`"]
 pub struct AdminBuilder {
     addr: SocketAddr,
-    services: Services,
     duplicate: Option<String>,
-    tokens: Vec<AdminToken>,
-    read_only: bool,
-    limits: AdminLimits,
-    metrics: Option<Box<dyn Fn() -> Result<String, String> + Send + Sync>>,
+    settings: Settings,
 }
 
 impl Admin {
     /// Begins an admin server.
     pub fn builder() -> AdminBuilder {
-        AdminBuilder {
-            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            services: Services::new(),
-            duplicate: None,
-            tokens: Vec::new(),
-            read_only: false,
-            limits: AdminLimits::default(),
-            metrics: None,
-        }
+        AdminBuilder { addr: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), duplicate: None, settings: Settings::default() }
     }
 
     /// Where it listens.
@@ -83,16 +71,16 @@ impl AdminBuilder {
     /// Shows and steers this channel under the name of a service. The channel is not kept alive.
     pub fn service(mut self, name: impl Into<Arc<str>>, channel: &LbChannel) -> Self {
         let name = name.into();
-        if self.services.get(&name).is_some() {
+        if self.settings.services.get(&name).is_some() {
             self.duplicate.get_or_insert_with(|| name.to_string());
         }
-        self.services.add(name, channel);
+        self.settings.services.add(name, channel);
         self
     }
 
     /// Shows and steers these channels, and those that are added to them later, in place of those named so far.
     pub fn services(mut self, services: &Services) -> Self {
-        self.services = services.clone();
+        self.settings.services = services.clone();
         self
     }
 
@@ -105,26 +93,33 @@ impl AdminBuilder {
 
     /// Asks for a token, everywhere, on loopback too. May be given several times: each opens.
     pub fn token(mut self, token: AdminToken) -> Self {
-        self.tokens.push(token);
+        self.settings.tokens.push(token);
         self
     }
 
     /// Allows nobody to change anything, whatever their token.
     pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
+        self.settings.read_only = read_only;
         self
     }
 
     /// What one client may take of the server.
     pub fn limits(mut self, limits: AdminLimits) -> Self {
-        self.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
     /// Serves what this returns at `/metrics`: metrics in Prometheus' text form, as those of `lb-telemetry`:
     /// `.metrics(move || prometheus.text())`. Called once per request; must not block for long.
     pub fn metrics<E: fmt::Display>(mut self, text: impl Fn() -> Result<String, E> + Send + Sync + 'static) -> Self {
-        self.metrics = Some(Box::new(move || text().map_err(|error| error.to_string())));
+        self.settings.metrics = Some(Box::new(move || text().map_err(|error| error.to_string())));
+        self
+    }
+
+    /// Shows this configuration at `config`, and changes it there and by `reload`. It does not matter in which order they come: the
+    /// server makes one change after the other.
+    pub fn config(mut self, source: Arc<dyn ConfigSource>) -> Self {
+        self.settings.config = Some(source);
         self
     }
 
@@ -137,23 +132,15 @@ impl AdminBuilder {
         if let Some(name) = self.duplicate {
             return Err(AdminError::Duplicate(name));
         }
-        if self.tokens.is_empty() && !self.addr.ip().to_canonical().is_loopback() {
+        if self.settings.tokens.is_empty() && !self.addr.ip().to_canonical().is_loopback() {
             return Err(AdminError::Exposed(self.addr));
         }
         let bind = |source| AdminError::Bind { addr: self.addr, source };
         let listener = TcpListener::bind(self.addr).await.map_err(bind)?;
         let addr = listener.local_addr().map_err(bind)?;
         let (stop, stopping) = watch::channel(false);
-        let services = self.services.clone();
-        let app = Arc::new(App {
-            services: self.services,
-            tokens: self.tokens,
-            read_only: self.read_only,
-            limits: self.limits,
-            metrics: self.metrics,
-            dashboard: Dashboard::default(),
-            stopping,
-        });
+        let services = self.settings.services.clone();
+        let app = Arc::new(App::new(self.settings, stopping));
         let serving = server::run(listener, api::router(&app), Arc::clone(&app));
         let task = tokio::spawn(async move {
             tokio::join!(serving, dashboard::record(app));
@@ -166,10 +153,10 @@ impl fmt::Debug for AdminBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminBuilder")
             .field("addr", &self.addr)
-            .field("services", &self.services)
-            .field("tokens", &self.tokens)
-            .field("read_only", &self.read_only)
-            .field("limits", &self.limits)
+            .field("services", &self.settings.services)
+            .field("tokens", &self.settings.tokens)
+            .field("read_only", &self.settings.read_only)
+            .field("limits", &self.settings.limits)
             .finish_non_exhaustive()
     }
 }

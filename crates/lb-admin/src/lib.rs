@@ -31,12 +31,18 @@ mod admin;
 mod api;
 #[cfg(feature = "http")]
 mod app;
+#[cfg(feature = "http")]
+mod audit;
 #[cfg(feature = "channelz")]
 pub mod channelz;
+#[cfg(feature = "http")]
+mod config;
 #[cfg(feature = "http")]
 mod dashboard;
 #[cfg(feature = "http")]
 mod error;
+#[cfg(feature = "http")]
+mod etag;
 #[cfg(feature = "http")]
 mod limits;
 #[cfg(feature = "http")]
@@ -49,6 +55,8 @@ mod token;
 
 #[cfg(feature = "http")]
 pub use admin::{Admin, AdminBuilder};
+#[cfg(feature = "http")]
+pub use config::{ConfigRefusal, ConfigSource};
 #[cfg(feature = "http")]
 pub use error::AdminError;
 #[cfg(feature = "http")]

@@ -7,6 +7,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
+use crate::audit::Refused;
+
 /// The type of content that marks a problem document.
 pub(crate) const PROBLEM: &str = "application/problem+json";
 
@@ -52,6 +54,7 @@ impl IntoResponse for Problem {
         let headers = [(CONTENT_TYPE, HeaderValue::from_static(PROBLEM)), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
         let mut response = (self.status(), headers, body).into_response();
         response.headers_mut().extend(self.headers);
+        response.extensions_mut().insert(Refused(self.detail.into_owned()));
         response
     }
 }

@@ -35,4 +35,9 @@ impl LbChannel {
     pub fn recovery(&self) -> Vec<Recovering> {
         self.load().core.recovering.to_vec()
     }
+
+    /// The names of the policies it knows, and so can be [given](Self::set_policy).
+    pub fn known_policies(&self) -> Vec<String> {
+        self.handle().registry().names().map(str::to_owned).collect()
+    }
 }

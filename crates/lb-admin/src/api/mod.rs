@@ -2,15 +2,28 @@
 //!
 //! Handlers are small: they find a service, ask its channel, and answer with data. The door is [`access`](crate::access).
 
+mod algorithms;
+mod body;
+mod changed;
+mod configuration;
+mod explain;
 mod find;
+mod health;
 mod instances;
+mod levers;
+mod openapi;
+mod operations;
 mod overview;
+mod recovery;
+mod schema;
+mod sessions;
 mod stats;
+mod window;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -25,6 +38,7 @@ pub(crate) fn router(app: &Shared) -> Router {
         .route("/health", get(overview::alive))
         .route("/metrics", get(overview::metrics))
         .nest("/api/v1/loadbalancer", balancer())
+        .nest("/api/v1/admin/loadbalancer", operations())
         .merge(dashboard::routes())
         .layer(from_fn_with_state(app.clone(), access::guard))
         .with_state(app.clone())
@@ -37,6 +51,26 @@ fn balancer() -> Router<Shared> {
         .route("/instances", get(instances::all))
         .route("/instances/{service}", get(instances::of_service))
         .route("/instances/{service}/{instance}", get(instances::one))
+        .route("/instances/{service}/{instance}/drain", post(levers::drain))
+        .route("/instances/{service}/{instance}/enable", post(levers::enable))
+        .route("/instances/{service}/{instance}/disable", post(levers::disable))
+        .route("/algorithms", get(algorithms::all))
+        .route("/algorithms/{service}", get(algorithms::one).put(algorithms::put))
+        .route("/config", get(configuration::get).put(configuration::put))
+        .route("/health", get(health::all))
+        .route("/sessions", get(sessions::list).delete(sessions::clear_all))
+        .route("/sessions/{session}", delete(sessions::clear))
+        .route("/recovery", get(recovery::all))
+        .route("/recovery/{service}/{instance}/force", post(recovery::force))
+        .route("/explain/{service}", post(explain::explain))
+        .route("/openapi.json", get(openapi::serve))
+}
+
+fn operations() -> Router<Shared> {
+    Router::new()
+        .route("/debug", get(operations::debug))
+        .route("/reset", post(operations::reset))
+        .route("/reload", post(configuration::reload))
 }
 
 /// Data as JSON.

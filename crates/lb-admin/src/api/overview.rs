@@ -10,12 +10,14 @@ use super::answer;
 use crate::app::Shared;
 use crate::problem::Problem;
 
-/// `GET /health`: that this server answers. Says nothing of the services, since everybody may ask.
+/// That this server answers. Says nothing of the services, since everybody may ask.
+#[utoipa::path(get, path = "/health", tag = "health", security(()), responses((status = 200, body = super::schema::Alive)))]
 pub(super) async fn alive() -> Response {
     answer(&json!({ "status": "ok" }))
 }
 
-/// `GET /metrics`.
+/// Metrics in Prometheus' text form.
+#[utoipa::path(get, path = "/metrics", tag = "health", responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn metrics(State(app): State<Shared>) -> Result<Response, Problem> {
     let Some(metrics) = &app.metrics else {
         return Err(Problem::not_found("this server was given no metrics"));

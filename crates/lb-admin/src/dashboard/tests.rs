@@ -12,22 +12,13 @@ use tokio::sync::watch;
 use super::changes::Known;
 use super::feed::Feed;
 use super::row::{Row, Told};
-use super::{Dashboard, ROWS_PER_TICK, record};
-use crate::app::{App, Shared};
-use crate::limits::AdminLimits;
+use super::{ROWS_PER_TICK, record};
+use crate::app::{App, Settings, Shared};
 use crate::services::Services;
 
 fn app(services: &Services) -> (Shared, watch::Sender<bool>) {
     let (stop, stopping) = watch::channel(false);
-    let app = App {
-        services: services.clone(),
-        tokens: Vec::new(),
-        read_only: false,
-        limits: AdminLimits::default(),
-        metrics: None,
-        dashboard: Dashboard::default(),
-        stopping,
-    };
+    let app = App::new(Settings { services: services.clone(), ..Settings::default() }, stopping);
     (Arc::new(app), stop)
 }
 

@@ -12,6 +12,7 @@ pub(crate) struct Ask {
     method: &'static str,
     path: String,
     headers: Vec<(String, String)>,
+    body: String,
 }
 
 /// An answer.
@@ -27,7 +28,7 @@ pub(crate) fn get(path: impl Into<String>) -> Ask {
 }
 
 pub(crate) fn ask(method: &'static str, path: impl Into<String>) -> Ask {
-    Ask { method, path: path.into(), headers: Vec::new() }
+    Ask { method, path: path.into(), headers: Vec::new(), body: String::new() }
 }
 
 impl Ask {
@@ -38,6 +39,15 @@ impl Ask {
 
     pub(crate) fn token(self, secret: &str) -> Self {
         self.header("authorization", format!("Bearer {secret}"))
+    }
+
+    pub(crate) fn json(self, body: &Value) -> Self {
+        self.header("content-type", "application/json").body(body.to_string())
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<String>) -> Self {
+        self.body = body.into();
+        self
     }
 
     pub(crate) async fn of(self, addr: SocketAddr) -> Answer {
@@ -51,8 +61,11 @@ impl Ask {
         if self.headers.iter().all(|(name, _)| name != "host") {
             text += &format!("host: {addr}\r\n");
         }
+        if self.headers.iter().all(|(name, _)| name != "content-length") && !self.body.is_empty() {
+            text += &format!("content-length: {}\r\n", self.body.len());
+        }
         self.headers.iter().for_each(|(name, value)| text += &format!("{name}: {value}\r\n"));
-        text + "\r\n"
+        text + "\r\n" + &self.body
     }
 }
 

@@ -2,7 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
 
 mod access;
+mod algorithms;
+mod audit;
 mod client;
+mod levers;
 mod limits;
+mod openapi;
+mod operations;
 mod reads;
 mod support;

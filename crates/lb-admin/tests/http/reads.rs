@@ -21,7 +21,7 @@ async fn statistics_and_instances_are_those_of_the_channels() {
     let all = get("/api/v1/loadbalancer/instances").of(addr).await.json();
     let instances = get("/api/v1/loadbalancer/instances/orders").of(addr).await.json();
     assert_eq!(all["services"]["orders"].as_array().map(Vec::len), Some(2));
-    assert_eq!((&instances["service"], &instances["instances"][1]["state"]), (&"orders".into(), &"READY".into()));
+    assert_eq!((&instances["service"], &instances["endpoints"][1]["state"]), (&"orders".into(), &"READY".into()));
     let path = format!("/api/v1/loadbalancer/instances/orders/{}", live.instance(1));
     let instance = get(path).of(addr).await;
     assert_eq!(instance.json()["key"], live.servers[1].addr().to_string());
