@@ -1,10 +1,10 @@
 //! Getting a server: unpacked aside, tried, and renamed into place as the last act, so that half a fetch is never used.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Service, apt, knot_files};
+use super::{Service, apt, knot_files, python};
 use crate::error::{Context as _, Result};
 use crate::{location, shell};
 
@@ -45,19 +45,30 @@ fn clear(services: &Path, name: &str) {
 fn fetch(service: &Service, work: &Path) -> Result<()> {
     let root = work.join("root");
     fs::create_dir_all(&root).context(root.display())?;
-    let archives = apt::download(service, &work.join("apt"))?;
-    for archive in archives.iter().filter(|archive| unpacks(service, archive)) {
-        shell::output(Command::new("dpkg").arg("--extract").arg(archive).arg(&root))?;
-    }
-    let root = match service.build {
-        Some(build) => (build.run)(&root, work, &archives)?,
-        None => root,
+    let root = match service.python {
+        [] => unpack(service, root, work)?,
+        packages => {
+            python::install(packages, &root)?;
+            root
+        }
     };
     shell::output(&mut probe(service, &root)).context("it was fetched but does not start")?;
     let place = location::place(service.name);
     // Only a broken one can be in the way: a working one ended the fetch before it began.
     remove(&place)?;
     fs::rename(&root, &place).context(place.display())
+}
+
+/// Fetches Debian's packages, unpacks them into `root`, and builds what is to be built; where the result lies.
+fn unpack(service: &Service, root: PathBuf, work: &Path) -> Result<PathBuf> {
+    let archives = apt::download(service, &work.join("apt"))?;
+    for archive in archives.iter().filter(|archive| unpacks(service, archive)) {
+        shell::output(Command::new("dpkg").arg("--extract").arg(archive).arg(&root))?;
+    }
+    match service.build {
+        Some(build) => (build.run)(&root, work, &archives),
+        None => Ok(root),
+    }
 }
 
 fn unpacks(service: &Service, archive: &Path) -> bool {

@@ -1,7 +1,8 @@
 //! `cargo xtask services`: the real servers that tests run against.
 //!
-//! They come from the machine's own Debian mirror, unpacked below the user's cache directory. Nothing is installed, the system's package
-//! state is neither changed nor locked, and no network host is asked but the one the machine was already set up with.
+//! They come from the machine's own Debian mirror, unpacked below the user's cache directory, and what is written in Python from wherever pip
+//! looks. Nothing is installed, the system's package state is neither changed nor locked, and no network host is asked but those the
+//! machine was already set up with.
 
 mod apt;
 #[path = "../../../crates/lb-testkit/src/services/chromium_files.rs"]
@@ -19,6 +20,7 @@ mod kubeapi;
 mod kubeapi_files;
 #[path = "../../../crates/lb-testkit/src/services/process.rs"]
 mod process;
+mod python;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,6 +42,8 @@ pub(crate) struct Service {
     /// dependencies, because they might bring that release's C library along; for static programs.
     pub(crate) release: Option<&'static str>,
     pub(crate) packages: &'static [&'static str],
+    /// For what is written in Python: its packages, with their versions, in place of Debian's.
+    pub(crate) python: &'static [&'static str],
     /// For a server that is built from packaged sources: how.
     pub(crate) build: Option<Build>,
     /// Program (below the fetched root) and arguments that must succeed before the fetch counts.
@@ -64,6 +68,7 @@ pub(crate) const SERVICES: &[Service] = &[
         serves: "DNS",
         release: None,
         packages: &["knot"],
+        python: &[],
         build: None,
         probe: &["usr/sbin/knotd", "--version"],
         prepare: |root, dir, addr| {
@@ -77,6 +82,7 @@ pub(crate) const SERVICES: &[Service] = &[
         // The last release of Debian that has it without its successor's licence. A static program.
         release: Some("bullseye"),
         packages: &["consul"],
+        python: &[],
         build: None,
         probe: &["usr/bin/consul", "version"],
         prepare: |root, dir, addr| {
@@ -91,6 +97,7 @@ pub(crate) const SERVICES: &[Service] = &[
         // Version 3.5; older releases have 3.4. Static programs.
         release: Some("trixie"),
         packages: &["etcd-server", "etcd-client"],
+        python: &[],
         build: None,
         probe: &["usr/bin/etcd", "--version"],
         prepare: |root, dir, addr| {
@@ -103,6 +110,7 @@ pub(crate) const SERVICES: &[Service] = &[
         serves: "Kubernetes API",
         release: Some("sid"),
         packages: &["golang-go", "golang-k8s-apiserver-dev", "golang-k8s-kube-openapi-dev"],
+        python: &[],
         build: Some(Build { unpacks: "golang-", run: kubeapi::build }),
         probe: &["kubeapi", "--version"],
         prepare: |root, dir, addr| {
@@ -117,9 +125,20 @@ pub(crate) const SERVICES: &[Service] = &[
         release: None,
         // Letters too: a machine without any would draw boxes.
         packages: &["chromium", "fonts-dejavu-core"],
+        python: &[],
         build: None,
         probe: &["usr/lib/chromium/chromium", "--version"],
         prepare: |root, dir, addr| Ok(chromium_files::listening(root, dir, addr)),
+    },
+    Service {
+        name: "grpcio-channelz",
+        serves: "gRPC's own client of channelz",
+        release: None,
+        packages: &[],
+        python: &["grpcio==1.85.1", "grpcio-channelz==1.85.0"],
+        build: None,
+        probe: &["python", "-c", "from grpc_channelz.v1 import channelz_pb2_grpc"],
+        prepare: |_, _, _| Err(io::Error::other("it is a client, which tests start")),
     },
 ];
 

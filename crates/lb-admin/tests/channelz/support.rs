@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server that shows `channelz`, and a client of it.
 pub(crate) struct Looking {
     pub(crate) channelz: Channelz,
+    /// Where it listens.
+    pub(crate) address: String,
     pub(crate) client: ChannelzClient<tonic::transport::Channel>,
     serving: JoinHandle<()>,
 }
@@ -32,11 +34,11 @@ impl Looking {
 
     pub(crate) async fn at(channelz: Channelz) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap().to_string();
         let server = Server::builder().add_service(channelz.service());
         let serving = tokio::spawn(async move { server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() });
-        let transport = Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
-        Self { channelz, client: ChannelzClient::new(transport), serving }
+        let transport = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self { channelz, address, client: ChannelzClient::new(transport), serving }
     }
 
     /// Every channel, page by page.
