@@ -29,6 +29,7 @@
 //! | see what the channel does | [`LbChannel::endpoints`], [`LbChannel::subscribe`], [`LbEvent`] |
 //! | look and steer by HTTP while it runs | `admin`, behind the features `admin` and `channelz` |
 //! | export metrics | `telemetry`, behind the features `otel` and `prometheus`; [`LbChannel::stats`] for a look of your own |
+//! | trace calls over servers, log them | `telemetry::trace`, behind the features `otel` and `otel-trace` |
 //! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |
 //! | check whether they serve | [`health`] |
 //! | set TLS, keepalive, windows | [`transport`] |

@@ -1,4 +1,4 @@
-//! Metrics of evenkeel channels by OpenTelemetry, and in Prometheus' text form.
+//! Metrics of evenkeel channels by OpenTelemetry, and in Prometheus' text form; [traces and logs](trace) of their calls.
 //!
 //! [`Metrics`] makes the instruments of a meter once. A channel takes part by [`Metrics::observer`], which counts what happens, and by
 //! [`Metrics::watch`], which reads what is. Reading happens when the meter's reader collects, so a channel that nobody scrapes costs
@@ -54,6 +54,7 @@ mod gauges;
 mod metrics;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+pub mod trace;
 mod watched;
 
 pub use config::MetricsConfig;

@@ -54,6 +54,7 @@ pub(crate) use configured::Configured;
 pub(crate) use failure::{failure, http_failure};
 pub(crate) use guard::{Guard, Placement};
 pub(crate) use head::Head;
+pub(crate) use message_size::{Messages, Passage};
 pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
 pub(crate) use search::find_endpoint;

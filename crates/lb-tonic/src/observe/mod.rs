@@ -58,6 +58,7 @@
 //! ```
 
 mod facts;
+mod messages;
 
 use std::fmt;
 use std::sync::Arc;
@@ -66,6 +67,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 pub use facts::{AttemptEnd, AttemptKind, AttemptStart, CallEnd, CallStart, Direction, Message, Placed};
+pub use messages::MessageReader;
 
 /// Is asked at the beginning of every call. See the [module](self).
 pub trait CallObserver: fmt::Debug + Send + Sync + 'static {

@@ -6,8 +6,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::call::message_size::{Messages, Passage};
-use crate::observe::{AttemptEnd, AttemptKind, AttemptStart, AttemptTrace, Direction, Message, Placed};
+use crate::observe::{AttemptEnd, AttemptKind, AttemptStart, AttemptTrace, Direction, MessageReader, Placed};
 use crate::snapshot::Connected;
 
 use super::{CallGuard, CallWatch, Traces};
@@ -31,13 +30,12 @@ struct Ending {
 }
 
 /// The messages of one direction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Flow(Mutex<Passed>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Passed {
-    messages: Messages,
-    count: u64,
+    messages: MessageReader,
     bytes: u64,
     /// Whether the attempt has ended, and nothing more is told.
     over: bool,
@@ -48,18 +46,18 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Flow {
-    /// Takes the next bytes; `tell` hears of every message that ends in them.
-    fn pass(&self, mut bytes: &[u8], direction: Direction, traces: &[Arc<dyn AttemptTrace>]) {
-        let mut passed = locked(&self.0);
-        if passed.over {
-            return;
-        }
-        while let Some(passage) = passed.messages.next(&mut bytes) {
-            let Passage::Ends { size, compressed } = passage else { continue };
-            let message = Message::new(direction, passed.count, size.into(), compressed);
-            passed.count += 1;
-            passed.bytes += message.size;
-            traces.iter().for_each(|trace| trace.message(&message));
+    fn new(direction: Direction) -> Self {
+        Self(Mutex::new(Passed { messages: MessageReader::new(direction), bytes: 0, over: false }))
+    }
+
+    /// Takes the next bytes, and tells of every message that ends in them.
+    fn pass(&self, bytes: &[u8], traces: &[Arc<dyn AttemptTrace>]) {
+        let Passed { messages, bytes: sum, over } = &mut *locked(&self.0);
+        if !*over {
+            messages.read(bytes, |message| {
+                *sum += message.size;
+                traces.iter().for_each(|trace| trace.message(message));
+            });
         }
     }
 
@@ -81,8 +79,8 @@ impl AttemptWatch {
                 call: Arc::clone(call),
                 started,
                 connected: OnceLock::new(),
-                sent: Flow::default(),
-                received: Flow::default(),
+                sent: Flow::new(Direction::Sent),
+                received: Flow::new(Direction::Received),
                 ending: Mutex::default(),
             })),
             call: None,
@@ -91,12 +89,12 @@ impl AttemptWatch {
 
     /// The next bytes of the request's body.
     pub(crate) fn sent(&self, bytes: &[u8]) {
-        self.sent.pass(bytes, Direction::Sent, &self.traces);
+        self.sent.pass(bytes, &self.traces);
     }
 
     /// The next bytes of the response's body.
     pub(crate) fn received(&self, bytes: &[u8]) {
-        self.received.pass(bytes, Direction::Received, &self.traces);
+        self.received.pass(bytes, &self.traces);
     }
 
     /// It ends with this code, if nothing else is said.

@@ -1,0 +1,256 @@
+//! The client's side: a span for each call and each of its attempts.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use lb_tonic::observe::{
+    AttemptEnd, AttemptKind, AttemptStart, AttemptTrace, CallEnd, CallObserver, CallStart, CallTrace, Message, Placed,
+};
+use tracing::Span;
+use tracing::field::Empty;
+
+use super::bridge;
+use super::call_line::CallLine;
+use super::call_log::CallLog;
+use super::context::TraceContext;
+use super::headers::Propagation;
+use super::span::{self, Name};
+
+/// Traces the calls of channels: to be passed to [`LbChannelBuilder::call_observer`](lb_tonic::LbChannelBuilder::call_observer).
+/// Cloning is cheap, and clones are the same. See the [module](super).
+#[derive(Debug, Clone)]
+pub struct Tracing {
+    settings: Arc<Settings>,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    propagation: Propagation,
+    spans: bool,
+    log: Option<Arc<CallLog>>,
+}
+
+impl Default for Tracing {
+    fn default() -> Self {
+        Self { settings: Arc::new(Settings { propagation: Propagation::default(), spans: true, log: None }) }
+    }
+}
+
+impl Tracing {
+    /// Spans, and contexts sent along in W3C's headers; no log.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets in which headers contexts travel.
+    #[must_use]
+    pub fn propagation(self, propagation: Propagation) -> Self {
+        self.with(|settings| settings.propagation = propagation)
+    }
+
+    /// Makes no spans: for a log alone. Contexts that are there travel on all the same.
+    #[must_use]
+    pub fn without_spans(self) -> Self {
+        self.with(|settings| settings.spans = false)
+    }
+
+    /// Writes a line per call as well. Channels that share this share the log's limits.
+    #[must_use]
+    pub fn log(self, log: CallLog) -> Self {
+        self.with(|settings| settings.log = Some(Arc::new(log)))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+impl CallObserver for Tracing {
+    fn call(&self, call: &CallStart<'_>) -> Option<Arc<dyn CallTrace>> {
+        let settings = &*self.settings;
+        let (span, mut context) = settings.begin(call);
+        let log = settings.log.as_ref().filter(|log| log.is_read());
+        if log.is_some() && context.is_none() {
+            context = settings.propagation.extract(call.headers());
+        }
+        if span.is_disabled() && log.is_none() && context.is_none() {
+            return None;
+        }
+        let trace_id = context.as_ref().map(TraceContext::trace_id);
+        let line = log.map(|log| CallLine::new(log, call, trace_id));
+        let method = if span.is_disabled() { Box::default() } else { call.method().into() };
+        Some(Arc::new(TracedCall { propagation: settings.propagation, span: Handle::new(span), context, method, line }))
+    }
+}
+
+impl Settings {
+    /// The span of a call and the context it is in, each if there is one.
+    fn begin(&self, call: &CallStart<'_>) -> (Span, Option<TraceContext>) {
+        let span = if self.spans { call_span(call) } else { Span::none() };
+        let outer = bridge::of_current();
+        if span.is_disabled() {
+            // What the caller has put into the headers itself travels by itself.
+            return (span, outer.or_else(TraceContext::current));
+        }
+        let known = outer.is_some();
+        let parent = outer.or_else(TraceContext::current).or_else(|| self.propagation.extract(call.headers()));
+        if let Some(parent) = parent.as_ref().filter(|_| !known) {
+            bridge::set_parent(&span, parent);
+        }
+        let context = match bridge::of_span(&span) {
+            Some(context) => TraceContext { baggage: parent.and_then(|parent| parent.baggage), ..context },
+            None => {
+                let own = parent.as_ref().map_or_else(TraceContext::root, TraceContext::child);
+                span::identify(&span, &own, parent.map(|parent| parent.span_id()));
+                own
+            }
+        };
+        (span, Some(context))
+    }
+}
+
+fn call_span(call: &CallStart<'_>) -> Span {
+    tracing::info_span!(
+        target: "evenkeel::call",
+        "call",
+        otel.name = %Name("Sent", call.method()),
+        otel.kind = "client",
+        otel.status_code = Empty,
+        otel.status_description = Empty,
+        grpc.target = &**call.target(),
+        trace_id = Empty,
+        span_id = Empty,
+        parent_span_id = Empty,
+    )
+}
+
+/// A span that ends when its call or attempt does, whoever still holds on to what belongs to it.
+struct Handle(Mutex<Span>);
+
+impl Handle {
+    fn new(span: Span) -> Self {
+        Self(Mutex::new(span))
+    }
+
+    fn get(&self) -> MutexGuard<'_, Span> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self) -> Span {
+        std::mem::replace(&mut *self.get(), Span::none())
+    }
+}
+
+struct TracedCall {
+    propagation: Propagation,
+    span: Handle,
+    context: Option<TraceContext>,
+    method: Box<str>,
+    line: Option<CallLine>,
+}
+
+impl TracedCall {
+    /// The span of an attempt and the context it sends along.
+    fn begin(&self, attempt: &AttemptStart) -> (Span, Option<TraceContext>) {
+        let call = self.span.get();
+        if call.is_disabled() {
+            return (Span::none(), self.context.clone());
+        }
+        let span = tracing::info_span!(
+            target: "evenkeel::attempt",
+            parent: &*call,
+            "attempt",
+            otel.name = %Name("Attempt", &self.method),
+            otel.status_code = Empty,
+            otel.status_description = Empty,
+            "previous-rpc-attempts" = attempt.previous,
+            "transparent-retry" = attempt.kind == AttemptKind::Transparent,
+            evenkeel.attempt = attempt.kind.as_str(),
+            evenkeel.endpoint = Empty,
+            evenkeel.policy = Empty,
+            trace_id = Empty,
+            span_id = Empty,
+            parent_span_id = Empty,
+        );
+        drop(call);
+        // A subscriber may want calls and not attempts.
+        let own = self.context.as_ref().filter(|_| !span.is_disabled());
+        let context = match (bridge::of_span(&span), own) {
+            (Some(context), _) => {
+                let baggage = self.context.as_ref().and_then(|call| call.baggage.clone());
+                Some(TraceContext { baggage, ..context })
+            }
+            (None, Some(call)) => {
+                let own = call.child();
+                span::identify(&span, &own, Some(call.span_id()));
+                Some(own)
+            }
+            (None, None) => self.context.clone(),
+        };
+        (span, context)
+    }
+}
+
+impl CallTrace for TracedCall {
+    fn resolved(&self, waited: Duration) {
+        let (span, waited) = (self.span.get(), waited.as_secs_f64());
+        if !span.is_disabled() {
+            tracing::debug!(target: "evenkeel::delay", parent: &*span, waited, "Delayed name resolution complete");
+        }
+    }
+
+    fn attempt(&self, attempt: &AttemptStart) -> Option<Arc<dyn AttemptTrace>> {
+        let (span, context) = self.begin(attempt);
+        let reads_messages = !span.is_disabled() && span::reads_messages();
+        let (propagation, line) = (self.propagation, self.line.clone());
+        Some(Arc::new(TracedAttempt { propagation, span: Handle::new(span), context, reads_messages, line }))
+    }
+
+    fn end(&self, end: &CallEnd<'_>) {
+        span::end(&self.span.take(), end.code, end.message);
+        if let Some(line) = &self.line {
+            line.write(end);
+        }
+    }
+}
+
+struct TracedAttempt {
+    propagation: Propagation,
+    span: Handle,
+    context: Option<TraceContext>,
+    reads_messages: bool,
+    line: Option<CallLine>,
+}
+
+impl AttemptTrace for TracedAttempt {
+    fn placed(&self, placed: &Placed<'_>, headers: &mut HeaderMap) {
+        if let Some(context) = &self.context {
+            self.propagation.inject(context, headers);
+        }
+        let span = self.span.get();
+        if span.is_disabled() {
+            return;
+        }
+        span.record("evenkeel.endpoint", placed.endpoint().key().as_str());
+        span.record("evenkeel.policy", placed.policy());
+        if let Some(waited) = placed.waited() {
+            let waited = waited.as_secs_f64();
+            tracing::debug!(target: "evenkeel::delay", parent: &*span, waited, "Delayed LB pick complete");
+        }
+    }
+
+    fn message(&self, message: &Message) {
+        if self.reads_messages {
+            span::message(&self.span.get(), message);
+        }
+    }
+
+    fn end(&self, end: &AttemptEnd<'_>) {
+        span::end(&self.span.take(), end.code, end.message);
+        if let Some(line) = &self.line {
+            line.attempted(end);
+        }
+    }
+}
