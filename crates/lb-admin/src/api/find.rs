@@ -29,6 +29,14 @@ pub(super) fn services(app: &App) -> Vec<(Arc<str>, LbChannel)> {
     app.services.all()
 }
 
+/// One service, or every one if none is named.
+pub(super) fn chosen(app: &App, service: Option<&str>) -> Result<Vec<(Arc<str>, LbChannel)>, Problem> {
+    match service {
+        Some(name) => Ok(vec![(name.into(), self::service(app, name)?)]),
+        None => Ok(services(app)),
+    }
+}
+
 fn shown(name: &str) -> String {
     name.chars().take(SHOWN).flat_map(char::escape_debug).collect()
 }

@@ -14,6 +14,7 @@ mod levers;
 mod openapi;
 mod operations;
 mod overview;
+mod performance;
 mod recovery;
 mod schema;
 mod sessions;
@@ -58,6 +59,7 @@ fn balancer() -> Router<Shared> {
         .route("/algorithms/{service}", get(algorithms::one).put(algorithms::put))
         .route("/config", get(configuration::get).put(configuration::put))
         .route("/health", get(health::all))
+        .route("/performance", get(performance::get))
         .route("/sessions", get(sessions::list).delete(sessions::clear_all))
         .route("/sessions/{session}", delete(sessions::clear))
         .route("/recovery", get(recovery::all))

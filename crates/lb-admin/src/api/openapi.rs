@@ -7,7 +7,8 @@ use utoipa::openapi::{Content, OpenApi as Document, Ref, RefOr, ResponseBuilder}
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    algorithms, answer, configuration, explain, health, instances, levers, operations, overview, recovery, schema, sessions, stats,
+    algorithms, answer, configuration, explain, health, instances, levers, operations, overview, performance, recovery, schema,
+    sessions, stats,
 };
 use crate::app::Shared;
 use crate::problem::PROBLEM;
@@ -18,7 +19,7 @@ use crate::problem::PROBLEM;
     paths(
         overview::alive, overview::metrics, serve, stats::all, stats::one, instances::all, instances::of_service, instances::one,
         levers::drain, levers::enable, levers::disable, algorithms::all, algorithms::one, algorithms::put, configuration::get,
-        configuration::put, health::all, sessions::list, sessions::clear_all, sessions::clear, recovery::all, recovery::force,
+        configuration::put, health::all, performance::get, sessions::list, sessions::clear_all, sessions::clear, recovery::all, recovery::force,
         explain::explain, operations::debug, operations::reset, configuration::reload,
     ),
     components(schemas(schema::Problem)),

@@ -82,10 +82,7 @@ fn of_channel(channel: &LbChannel) -> Value {
 #[utoipa::path(post, path = "/api/v1/admin/loadbalancer/reset", tag = "admin", params(Of),
     responses((status = 200, body = super::schema::Reset)))]
 pub(super) async fn reset(State(app): State<Shared>, Args(of): Args<Of>) -> Result<Changed, Problem> {
-    let channels = match &of.service {
-        Some(service) => vec![(service.as_str().into(), find::service(&app, service)?)],
-        None => find::services(&app),
-    };
+    let channels = find::chosen(&app, of.service.as_deref())?;
     for (name, channel) in &channels {
         reset_one(channel);
         algorithms::forget(&app, name).await;

@@ -90,6 +90,27 @@ pub(super) struct AllStats {
     services: BTreeMap<String, Stats>,
 }
 
+/// What became of the attempts of a window.
+#[derive(utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Performance {
+    /// How far back it reaches, in seconds: what was asked for, rounded up, as far as the channel remembers.
+    window: f64,
+    /// Attempts that ended well.
+    succeeded: u64,
+    /// Attempts that did not.
+    failed: u64,
+    /// Attempts the caller gave up.
+    cancelled: u64,
+    /// Attempts a second.
+    rate: f64,
+    /// The share of failures among the answers, 0 to 1.
+    error_rate: Option<f64>,
+    /// Quantiles of how long the successful ones took, in seconds.
+    #[schema(value_type = Option<Object>)]
+    latency: (),
+}
+
 /// How many sessions were forgotten.
 #[derive(utoipa::ToSchema)]
 pub(super) struct Cleared {

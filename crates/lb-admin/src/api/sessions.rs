@@ -14,7 +14,7 @@ use serde_json::json;
 use super::body::Args;
 use super::changed::Changed;
 use super::{answer, find};
-use crate::app::{App, Shared};
+use crate::app::Shared;
 use crate::problem::Problem;
 
 /// So many sessions are shown at once unless others are asked for, and at most.
@@ -103,7 +103,7 @@ pub(super) async fn list(State(app): State<Shared>, Args(page): Args<Page>) -> R
     // A cursor is a number, and any number is one.
     let from: Option<SessionCursor> = page.cursor.and_then(|cursor| serde_json::from_value(cursor.into()).ok());
     let mut services = BTreeMap::new();
-    for (name, channel) in chosen(&app, page.service.as_deref())? {
+    for (name, channel) in find::chosen(&app, page.service.as_deref())? {
         services.extend(channel.sessions().map(|store| (name, ServiceSessions::of(store, from, limit))));
     }
     Ok(answer(&Sessions { services }))
@@ -114,7 +114,7 @@ pub(super) async fn list(State(app): State<Shared>, Args(page): Args<Page>) -> R
     responses((status = 200, body = super::schema::Cleared)))]
 pub(super) async fn clear_all(State(app): State<Shared>, Args(of): Args<Of>) -> Result<Changed, Problem> {
     let mut cleared = 0;
-    for (_, channel) in chosen(&app, of.service.as_deref())? {
+    for (_, channel) in find::chosen(&app, of.service.as_deref())? {
         cleared += channel.sessions().map_or(0, SessionStore::clear_all);
     }
     Ok(Changed::done(json!({ "cleared": cleared }), format!("{cleared} sessions"), "none"))
@@ -125,18 +125,11 @@ pub(super) async fn clear_all(State(app): State<Shared>, Args(of): Args<Of>) -> 
     params(("session" = String, Path, description = "Its id, percent-encoded."), Of),
     responses((status = 200, body = super::schema::Cleared)))]
 pub(super) async fn clear(State(app): State<Shared>, Path(session): Path<String>, Args(of): Args<Of>) -> Result<Changed, Problem> {
-    let chosen = chosen(&app, of.service.as_deref())?;
+    let chosen = find::chosen(&app, of.service.as_deref())?;
     let has = |(_, channel): &&(Arc<str>, LbChannel)| channel.sessions().is_some_and(|store| store.clear(&session));
     match chosen.iter().filter(has).count() {
         0 => Err(Problem::not_found("there is no such session")),
         cleared => Ok(Changed::done(json!({ "cleared": cleared }), "one session", "none")),
-    }
-}
-
-fn chosen(app: &App, service: Option<&str>) -> Result<Vec<(Arc<str>, LbChannel)>, Problem> {
-    match service {
-        Some(service) => Ok(vec![(service.into(), find::service(app, service)?)]),
-        None => Ok(find::services(app)),
     }
 }
 

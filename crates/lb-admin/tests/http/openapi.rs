@@ -27,6 +27,7 @@ const PROMISED: &[(&str, &str)] = &[
     ("get", "/api/v1/loadbalancer/config"),
     ("put", "/api/v1/loadbalancer/config"),
     ("get", "/api/v1/loadbalancer/health"),
+    ("get", "/api/v1/loadbalancer/performance"),
     ("get", "/api/v1/loadbalancer/sessions"),
     ("delete", "/api/v1/loadbalancer/sessions"),
     ("delete", "/api/v1/loadbalancer/sessions/{session}"),

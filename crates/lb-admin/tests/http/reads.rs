@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use lb_admin::{Admin, Services};
+use lb_testkit::pb::EchoRequest;
+use lb_testkit::pb::echo_client::EchoClient;
 
 use crate::client::{ask, get};
 use crate::support::{Live, idle, orders};
@@ -89,4 +91,30 @@ async fn it_stops_when_told_and_when_dropped() {
         }
     };
     tokio::time::timeout(Duration::from_secs(5), refused).await.unwrap();
+}
+
+#[tokio::test]
+async fn performance_is_that_of_the_window() {
+    let (live, users) = (Live::start(1).await, idle(&["127.0.0.1:1"]));
+    let admin = orders(&live.channel).service("users", &users).serve().await.unwrap();
+    let addr = admin.local_addr();
+    let mut client = EchoClient::new(live.channel.clone());
+    for _ in 0..3 {
+        client.unary(EchoRequest::default()).await.unwrap();
+    }
+    let path = "/api/v1/loadbalancer/performance";
+    for query in ["", "?window=1h&service=orders", "?window=30s"] {
+        let answer = get(format!("{path}{query}")).of(addr).await.json();
+        let (orders, users) = (&answer["services"]["orders"], answer["services"].get("users"));
+        assert_eq!((&orders["succeeded"], &orders["failed"]), (&3.into(), &0.into()), "{query}: {answer}");
+        assert!(
+            orders["latency"]["p50"].is_number() && orders["window"].as_f64().is_some_and(|window| window <= 3600.0),
+            "{answer}"
+        );
+        assert_eq!(users.is_none(), query.contains("service"), "{answer}");
+    }
+    for wrong in ["?window=", "?window=1", "?window=61m", "?window=2h", "?window=-1s", "?windows=1h", "?window=1h&window=2h"] {
+        get(format!("{path}{wrong}")).of(addr).await.problem(400);
+    }
+    get(format!("{path}?service=nobody")).of(addr).await.problem(404);
 }
