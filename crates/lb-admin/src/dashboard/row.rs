@@ -62,7 +62,7 @@ impl Row {
         let picks = u64::from(info.in_flight) + info.succeeded + info.failed + info.cancelled;
         let fields = [
             Field::Text(info.key.as_str().into()),
-            info.attributes.id.clone().map_or(Field::Nothing, Field::Text),
+            info.attributes.id.as_deref().map_or(Field::Nothing, |id| Field::Text(cut(id))),
             locality(info),
             Field::Count(info.attributes.priority.into()),
             Field::Count(info.weight.into()),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
 #![allow(dead_code, reason = "the helpers are those of the tests of the API")]
 
+mod browser;
 #[path = "../http/client.rs"]
 mod client;
 mod page;

@@ -41,8 +41,9 @@ export function timePlot(figure, title, points, now, seconds, { series, band, un
   const scale = linear(most, plotHeight);
   const x = (at) => LABEL + plotWidth * (1 - (now - at) / seconds);
   const y = (value) => 8 + plotHeight - scale.at(value);
-  const children = scale.ticks.map((tick) => gridline(LABEL, LABEL + plotWidth, y(tick), unit(tick)));
-  for (const [ago, word] of [[seconds, `${seconds / 60} min ago`], [seconds / 2, `${seconds / 120} min`], [0, "now"]]) {
+  const ticks = most > 0 ? scale.ticks : [0];
+  const children = ticks.map((tick) => gridline(LABEL, LABEL + plotWidth, y(tick), unit(tick)));
+  for (const [ago, word] of [[seconds, `${seconds / 60} min ago`], [seconds / 2, `${seconds / 120} min ago`], [0, "now"]]) {
     const anchor = ago === seconds ? "start" : ago === 0 ? "end" : "middle";
     children.push(s("text", { x: x(now - ago), y: height - 4, "text-anchor": anchor, class: "axis" }, word));
   }
@@ -82,10 +83,10 @@ function ribbon(points, [low, high], x, y) {
   return `M${edge(known, high)}L${edge(known.toReversed(), low)}Z`;
 }
 
-/** Moves labels apart that would lie on each other. */
+/** Moves labels up that would lie on each other. */
 function spread(ends) {
-  ends.sort((one, other) => one.y - other.y);
-  for (let index = 1; index < ends.length; index += 1) ends[index].y = Math.max(ends[index].y, ends[index - 1].y + 13);
+  ends.sort((one, other) => other.y - one.y);
+  for (let index = 1; index < ends.length; index += 1) ends[index].y = Math.min(ends[index].y, ends[index - 1].y - 13);
   return ends;
 }
 
@@ -115,7 +116,7 @@ export function barPlot(figure, title, rows, { unit, even, evenWord, gist, note 
   const children = [s("line", { x1: left, x2: left, y1: 14, y2: 14 + rows.length * ROW, class: "base" })];
   rows.forEach((row, index) => {
     const y = 14 + index * ROW + ROW / 2;
-    const bar = { x: left, y: y - 6, width: Math.max(at(row.value) - left, 0), height: 12, class: row.rest ? "bar rest" : "bar" };
+    const bar = { x: left, y: y - 6, width: Math.max(at(row.value) - left, 0), height: 12, class: "bar" };
     children.push(rowName(row.name, left, y), s("rect", bar));
     children.push(s("text", { x: at(row.value) + 6, y: y + 4, class: "value" }, unit(row.value)));
   });
@@ -132,7 +133,7 @@ export function quantilePlot(figure, title, rows, { unit, gist, note }) {
   const { width, height } = frame(figure, title, Math.max(rows.length, 1) * ROW + FOOT + 22);
   const left = names(width);
   const plotWidth = width - left - 24;
-  const children = legend(left);
+  const children = rows.length > 0 ? legend(left) : [];
   if (rows.length > 0) {
     const scale = logarithmic(Math.min(...rows.map((row) => row.p50)), Math.max(...rows.map((row) => row.p99)), plotWidth);
     const [top, bottom] = [20, 20 + rows.length * ROW];

@@ -3,7 +3,6 @@
 import { data, path } from "./api.js";
 import { $, attribute, h, text } from "./dom.js";
 import { count, number } from "./format.js";
-import { policies } from "./policy.js";
 
 /** Rows shown of an explanation: whoever has more endpoints wants the best ones. */
 const MOST_ROWS = 100;
@@ -23,9 +22,7 @@ const WISHES = [
 
 export function startExplainer(model) {
   const form = $("explain-form");
-  const policy = h("select", { name: "policy" }, h("option", { value: "" }, "the service's own"));
-  policy.addEventListener("focus", () => offerPolicies(policy), { once: true });
-  form.append(h("label", {}, "Policy", policy));
+  form.append(h("label", {}, "Policy", h("select", { name: "policy", id: "explain-policy" })));
   for (const { id, title, hint, kind } of WISHES) {
     const limits = kind === "number" ? { min: 0, step: 1, inputmode: "numeric" } : {};
     form.append(h("label", {}, title, h("input", { name: id, type: kind ?? "text", placeholder: hint, autocomplete: "off", spellcheck: "false", ...limits })));
@@ -35,14 +32,6 @@ export function startExplainer(model) {
     event.preventDefault();
     explain(model, wishes(form));
   });
-}
-
-async function offerPolicies(select) {
-  try {
-    select.append(...policies(await data("GET", "/algorithms")).map((name) => h("option", { value: name }, name)));
-  } catch {
-    // The service's own policy is there to choose.
-  }
 }
 
 /** What was filled in. */
@@ -61,7 +50,7 @@ async function explain(model, options) {
   attribute(said, "data-bad", null);
   try {
     const answer = await data("POST", "/explain" + path(model.service), { body: options });
-    show(answer.endpoints, options.policy ?? model.current?.policy);
+    show(answer.endpoints, answer.policy);
   } catch (error) {
     $("explain-table").replaceChildren();
     attribute(said, "data-bad", true);

@@ -142,7 +142,7 @@ export function standing(endpoint) {
 /** Why an endpoint gets no calls, or fewer than its peers. */
 export function why(endpoint) {
   const reasons = [];
-  if (endpoint.excluded) reasons.push(endpoint.excluded);
+  if (endpoint.excluded && endpoint.excluded !== standing(endpoint).word.toLowerCase()) reasons.push(endpoint.excluded);
   if (endpoint.limited) reasons.push(`${endpoint.limited}, ${Math.round((endpoint.share ?? 1) * 100)} % of a full share`);
   if (endpoint.breaker) reasons.push(`breaker ${endpoint.breaker}`);
   if (endpoint.error) reasons.push(endpoint.error);

@@ -3,7 +3,7 @@
 import { barPlot, quantilePlot, timePlot } from "./charts.js";
 import { $ } from "./dom.js";
 import { count, duration, percent, rate } from "./format.js";
-import { HISTORY, nameOf, SHARE_WINDOW } from "./model.js";
+import { HISTORY, nameOf, SHARE_WINDOW, takesCalls } from "./model.js";
 
 /** Rows a plot has at most: what does not fit is summed up or counted. */
 const ROWS = 12;
@@ -34,20 +34,18 @@ export function drawPlots(model) {
 function drawShares(endpoints) {
   const known = endpoints.filter((endpoint) => endpoint.shareOfPicks !== null);
   known.sort((one, other) => other.shareOfPicks - one.shareOfPicks || compare(nameOf(one), nameOf(other)));
-  const fits = known.length > ROWS ? ROWS - 1 : ROWS;
-  const few = known.length <= ROWS ? known.toSorted((one, other) => compare(nameOf(one), nameOf(other))) : known.slice(0, fits);
-  const rows = few.map((endpoint) => ({ name: nameOf(endpoint), value: endpoint.shareOfPicks }));
-  const rest = known.slice(fits);
-  if (rest.length > 0) {
-    rows.push({ name: `${count(rest.length)} others`, value: rest.reduce((sum, endpoint) => sum + endpoint.shareOfPicks, 0), rest: true });
-  }
+  const rows = known.slice(0, ROWS).map((endpoint) => ({ name: nameOf(endpoint), value: endpoint.shareOfPicks }));
+  if (known.length <= ROWS) rows.sort((one, other) => compare(one.name, other.name));
   const first = known[0];
+  const rest = known.slice(ROWS);
+  const others = rest.reduce((sum, endpoint) => sum + endpoint.shareOfPicks, 0);
+  const which = rest.length > 0 ? ` The ${ROWS} with the most; the other ${count(rest.length)} have ${percent(others)} together.` : "";
   barPlot($("plot-share"), "Share of calls", rows, {
     unit: percent,
-    even: rest.length === 0 ? 1 / known.length : undefined,
+    even: 1 / Math.max(endpoints.filter(takesCalls).length, 1),
     evenWord: "even",
     gist: first ? `Share of calls: most, ${percent(first.shareOfPicks)}, at ${nameOf(first)}.` : "No calls.",
-    note: known.length > 0 ? `Of the last ${SHARE_WINDOW} s.` : `No calls in the last ${SHARE_WINDOW} s.`,
+    note: known.length > 0 ? `Of the last ${SHARE_WINDOW} s.${which}` : `No calls in the last ${SHARE_WINDOW} s.`,
   });
 }
 

@@ -14,28 +14,25 @@ export async function startPolicy(model, say) {
     switchTo(model, choice.value, say);
   };
   choice.replaceChildren();
+  $("explain-policy").replaceChildren(h("option", { value: "" }, "the service's own"));
   text($("policy-said"), "");
   if (service === null) return;
   try {
-    const names = policies(await data("GET", "/algorithms"));
+    const { policy, policies } = await data("GET", "/algorithms" + path(service));
     if (asked !== service) return;
-    choice.replaceChildren(...names.map((name) => h("option", { value: name }, name)));
-    choice.value = model.current?.policy ?? names[0];
+    choice.replaceChildren(...policies.map((name) => h("option", { value: name }, name)));
+    choice.value = policy;
+    for (const name of policies) $("explain-policy").append(h("option", { value: name }, name));
   } catch (error) {
     say($("policy-said"), error.message, true);
   }
 }
 
-/** The names of the policies in the server's answer. */
-export function policies(answer) {
-  return answer.policies.map((policy) => policy.name ?? policy);
-}
-
 async function switchTo(model, policy, say) {
   if (!model.mayChange) return say($("policy-said"), "This page may look but not change anything.");
   try {
-    await data("PUT", "/algorithms" + path(model.service), { body: { policy } });
-    say($("policy-said"), `${policy} takes over.`);
+    const { pending } = await data("PUT", "/algorithms" + path(model.service), { body: { policy } });
+    say($("policy-said"), pending ? `${pending} takes over as soon as it can.` : `${policy} has taken over.`);
   } catch (error) {
     say($("policy-said"), error.message, true);
   }

@@ -34,6 +34,8 @@ export class Stream {
       } catch (error) {
         if (signal.aborted) return;
         if (error instanceof Refused && (error.status === 401 || error.status === 403)) return this.on.refused(error);
+        // The service has gone; there may be others.
+        if (error instanceof Refused && error.status === 404) this.#service = null;
         why = error instanceof Refused ? error.message : "the server cannot be reached";
       }
       if (signal.aborted) return;

@@ -17,14 +17,13 @@ const RANK = { bad: 0, off: 1, wait: 2, idle: 3, good: 4 };
 /** `order` sorts what is of interest first. */
 const COLUMNS = [
   { id: "name", title: "Endpoint", order: byName },
-  { id: "state", title: "State", order: (one, other) => RANK[standing(one).tone] - RANK[standing(other).tone] },
+  { id: "state", title: "State", order: (one, other) => RANK[standing(one).tone] - RANK[standing(other).tone] || (why(other) !== "") - (why(one) !== "") },
   { id: "load", title: "Load", order: byNumber("load"), number: true },
   { id: "inFlight", title: "In flight", order: byNumber("inFlight"), number: true },
   { id: "latency", title: "Latency", order: byNumber("latency"), number: true },
   { id: "p99", title: "p99", order: byNumber("p99"), number: true },
-  { id: "share", title: "Share of calls", order: byNumber("shareOfPicks"), number: true },
+  { id: "share", title: "Share", order: byNumber("shareOfPicks"), number: true },
   { id: "errors", title: "Failing", order: byNumber("errorRate"), number: true },
-  { id: "why", title: "Why not, or less", order: (one, other) => (why(other) !== "") - (why(one) !== "") },
   { id: "actions", title: "Actions" },
 ];
 
@@ -44,8 +43,8 @@ export class Table {
     const head = h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...heads));
     const table = h("table", { class: "endpoints", role: "table", "aria-labelledby": "endpoints-title" }, head, this.body);
     $("table").append(table);
-    table.addEventListener("pointerenter", () => (this.#busy = true));
-    table.addEventListener("pointerleave", () => (this.#busy = false));
+    this.body.addEventListener("pointerenter", () => (this.#busy = true));
+    this.body.addEventListener("pointerleave", () => (this.#busy = false));
     $("sort").append(...COLUMNS.filter((column) => column.order).map((column) => h("option", { value: column.id }, column.title)));
     $("sort").addEventListener("change", (event) => this.#sortBy(event.target.value, changed));
     const again = () => ((this.#limit = PAGE), (this.#order = []), changed());
@@ -56,8 +55,8 @@ export class Table {
   }
 
   #head(column, changed) {
-    const kind = column.number ? "number" : null;
-    if (!column.order) return h("th", { scope: "col", role: "columnheader" }, column.title);
+    const kind = `${column.id}${column.number ? " number" : ""}`;
+    if (!column.order) return h("th", { scope: "col", role: "columnheader", class: kind }, column.title);
     const button = h("button", { type: "button", click: () => this.#sortBy(column.id, changed) }, column.title);
     const head = h("th", { scope: "col", role: "columnheader", class: kind }, button);
     head.column = column.id;
@@ -105,7 +104,7 @@ export class Table {
       row.append(cells[column.id]);
     }
     cells.name.append((row.title_ = h("strong")), (row.about = h("span", { class: "note" })));
-    cells.state.append((row.badge = badge()));
+    cells.state.append((row.badge = badge()), (row.why = h("span", { class: "note why" })));
     cells.load.append((row.load = h("span")), (row.meter = h("span", { class: "meter", "aria-hidden": "true" }, h("span"))));
     cells.latency.append((row.spark = s("svg", { class: "spark", width: 72, height: 20, "aria-hidden": "true" })), (row.latency = h("span")));
     row.buttons = ["drain", "disable", "enable"].map((action) => h("button", { type: "button", "data-action": action, click: () => this.act(action, row.endpoint) }, action[0].toUpperCase() + action.slice(1)));
@@ -131,7 +130,7 @@ export class Table {
     text(cells.p99, duration(endpoint.p99));
     text(cells.share, percent(endpoint.shareOfPicks));
     text(cells.errors, percent(endpoint.errorRate));
-    text(cells.why, why(endpoint));
+    text(row.why, why(endpoint));
     const out = endpoint.excluded === "drained" || endpoint.excluded === "disabled";
     row.buttons.forEach((button) => this.#button(button, name, model.mayChange, out));
   }
