@@ -140,6 +140,17 @@ pub(crate) const SERVICES: &[Service] = &[
         probe: &["python", "-c", "from grpc_channelz.v1 import channelz_pb2_grpc"],
         prepare: |_, _, _| Err(io::Error::other("it is a client, which tests start")),
     },
+    Service {
+        name: "schemathesis",
+        serves: "trying an HTTP API against its description",
+        release: None,
+        packages: &[],
+        // Pinned: a newer one may check more, and should begin to when somebody looks.
+        python: &["schemathesis==4.32.5"],
+        build: None,
+        probe: &["python", "-m", "schemathesis.cli", "--version"],
+        prepare: |_, _, _| Err(io::Error::other("it is a client, which tests start")),
+    },
 ];
 
 /// Gets every server that is not here yet: a step each. Where one cannot be had, CI fails and everybody else reads its name.

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, StatusCode};
 use lb_tonic::LbChannel;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::body::Json;
 use super::changed::{Changed, until};
@@ -53,7 +53,7 @@ pub(super) struct NewAlgorithm {
     /// Its configuration, as in a service config.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
-    config: Option<Value>,
+    config: Option<Map<String, Value>>,
 }
 
 /// The policy of every service.
@@ -93,7 +93,7 @@ pub(super) async fn put(
     let mut asked = app.asked.lock().await;
     let before = Algorithm::of(&service, &channel, asked.get(&*service));
     Tag::of(&before).check(&headers)?;
-    let config = new.config.unwrap_or_else(|| json!({}));
+    let config = Value::Object(new.config.unwrap_or_default());
     let set = |channel: &LbChannel| channel.set_policy(&new.policy, &config);
     // There is no telling when it takes over from its namesake.
     let shows = |channel: &LbChannel| before.policy == new.policy || channel.policy() == new.policy;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use lb_core::Performance as Measured;
+use lb_core::Performance as OfChannel;
 use serde::{Deserialize, Serialize};
 
 use super::body::Args;
@@ -37,8 +37,8 @@ pub(super) struct Of {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Performance {
     /// Counts, rates and latencies; `window` says how far back they really reach.
-    #[schema(value_type = std::collections::BTreeMap<String, super::schema::Performance>)]
-    services: BTreeMap<Arc<str>, Measured>,
+    #[schema(value_type = std::collections::BTreeMap<String, super::schema::Measured>)]
+    services: BTreeMap<Arc<str>, OfChannel>,
 }
 
 /// How many attempts there were in a window of time, how they ended, and how long they took.

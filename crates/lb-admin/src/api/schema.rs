@@ -93,7 +93,7 @@ pub(super) struct AllStats {
 /// What became of the attempts of a window.
 #[derive(utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Performance {
+pub(super) struct Measured {
     /// How far back it reaches, in seconds: what was asked for, rounded up, as far as the channel remembers.
     window: f64,
     /// Attempts that ended well.

@@ -10,4 +10,5 @@ mod limits;
 mod openapi;
 mod operations;
 mod reads;
+mod schemathesis;
 mod support;

@@ -140,7 +140,7 @@ async fn debug_has_everything_and_no_secret() {
 
 /// A configuration of one number, from 0 to 9, where 7 cannot be now.
 #[derive(Debug, Default)]
-struct Number(Mutex<u64>);
+pub(crate) struct Number(Mutex<u64>);
 
 impl ConfigSource for Number {
     fn get(&self) -> Value {
