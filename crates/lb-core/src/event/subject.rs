@@ -71,7 +71,7 @@ impl LbEvent {
             | Self::Connected { .. }
             // The subchannel's change of state, an event of its own, has the reason too.
             | Self::ConnectFailed { .. }
-            | Self::Disconnected { .. }
+            | Self::Disconnected { reason: None, .. }
             | Self::SessionMoved { .. }
             | Self::LoadUpdated { .. } => Severity::Debug,
             _ => Severity::Info,

@@ -34,6 +34,7 @@ struct Last {
     code: Code,
     endpoint: EndpointKey,
     stats: Arc<EndpointStats>,
+    score: Option<f64>,
 }
 
 /// A line at one of the levels: each is a place in the code of its own, which a subscriber may want or not.
@@ -51,7 +52,7 @@ macro_rules! write_line {
             status = code_name($end.code),
             duration = $end.duration.as_secs_f64(),
             attempts = $end.attempts,
-            score = stats.and_then(|stats| stats.success_rate()),
+            score = $last.as_ref().and_then(|last| last.score),
             connections = stats.map(|stats| stats.in_flight()),
             success_rate = stats.and_then(|stats| stats.success_rate()),
             trace_id = $inner.trace_id.map(tracing::field::display),
@@ -74,7 +75,8 @@ impl CallLine {
         let (Some(endpoint), Some(stats)) = (end.endpoint(), end.stats()) else { return };
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
         if end.code != Code::Cancelled || last.is_none() {
-            *last = Some(Last { code: end.code, endpoint: endpoint.key().clone(), stats: Arc::clone(stats) });
+            let (endpoint, stats, score) = (endpoint.key().clone(), Arc::clone(stats), end.score());
+            *last = Some(Last { code: end.code, endpoint, stats, score });
         }
     }
 

@@ -23,7 +23,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// | `status` | gRPC's name of its code |
 /// | `duration` | seconds from its beginning to the end of its response |
 /// | `attempts` | how many it took |
-/// | `score` | the endpoint's health score, from 0 to 1 |
+/// | `score` | what the channel's policy thinks of the endpoint, as [`EndpointInfo::score`](lb_tonic::EndpointInfo::score), at most a second old |
 /// | `connections` | calls in progress at the endpoint by then |
 /// | `success_rate` | the share of the endpoint's latest answers that were successes, 0 to 1 |
 /// | `trace_id` | of its trace, if it has one |

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lb_core::retry::{HedgingPolicy, RetryPolicy};
 use lb_telemetry::trace::{Propagation, TraceContext, TraceLayer, Tracing};
+use lb_testkit::RawServer;
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use lb_tonic::PickedEndpoint;
@@ -14,6 +15,9 @@ use tracing::{Instrument, info_span};
 
 use crate::collector::{Collector, attribute, named, tree};
 use crate::support::{builder, echo, middle, ready, unary, until};
+
+/// HTTP/2's code for a stream that nobody has worked on.
+const REFUSED_STREAM: u32 = 7;
 
 fn quick(attempts: u32) -> RetryPolicy {
     let policy = RetryPolicy::default().with_max_attempts(attempts).unwrap();
@@ -116,6 +120,33 @@ async fn a_hedge_has_a_span_of_its_own_and_so_has_who_was_given_up() {
     let told: Vec<[String; 2]> =
         attempts.map(|span| ["previous-rpc-attempts", "evenkeel.attempt"].map(|name| attribute(span, name).unwrap())).collect();
     assert_eq!(told, [["0", "first"], ["1", "hedge"]]);
+}
+
+#[tokio::test]
+async fn a_transparent_retry_says_so_and_does_not_count() {
+    let collector = Collector::start();
+    // Refuses every stream unprocessed.
+    let refusing = RawServer::start(|mut conn| async move {
+        conn.handshake(&[]).await?;
+        loop {
+            let call = conn.next_call().await?;
+            conn.reset(call, REFUSED_STREAM).await?;
+        }
+    });
+    let refusing = refusing.await.unwrap();
+    let good = echo("good", TraceLayer::new()).await;
+    let channel = ready(builder([&refusing.addr(), &good.addr], Tracing::new())).await;
+    // Round robin begins somewhere; a call that is sent to the good one first is not retried.
+    let mut before = 0;
+    while unary(&channel, EchoRequest::default()).await.unwrap().extensions().get::<PickedEndpoint>().unwrap().attempts() == 1 {
+        before += 3;
+    }
+    let spans = collector.spans(before + 4).await;
+    let attempts = spans[before..].iter().filter(|span| span.name.starts_with("Attempt"));
+    let told: Vec<[String; 2]> =
+        attempts.map(|span| ["previous-rpc-attempts", "transparent-retry"].map(|name| attribute(span, name).unwrap())).collect();
+    assert_eq!(told, [["0", "false"], ["0", "true"]]);
+    assert_eq!(tree(&spans)[before], "Sent.evenkeel.echo.v1.Echo.Unary ok");
 }
 
 #[tokio::test]

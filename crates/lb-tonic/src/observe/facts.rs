@@ -8,6 +8,7 @@ use http::{Extensions, HeaderMap, Request};
 use lb_core::{Address, Endpoint, EndpointStats};
 use tonic::{Code, GrpcMethod};
 
+use crate::call::Observers;
 use crate::snapshot::Connected;
 
 /// A call that begins.
@@ -187,6 +188,7 @@ pub struct AttemptEnd<'a> {
     /// Whether the server said when to try again, or not to.
     pub pushed_back: bool,
     pub(crate) connected: Option<&'a Arc<Connected>>,
+    pub(crate) observers: &'a Observers,
 }
 
 impl<'a> AttemptEnd<'a> {
@@ -198,6 +200,12 @@ impl<'a> AttemptEnd<'a> {
     /// What the channel knows of the endpoint from its calls, this attempt included.
     pub fn stats(&self) -> Option<&'a Arc<EndpointStats>> {
         self.connected.map(|connected| &connected.stats)
+    }
+
+    /// What the channel's policy thought of the endpoint within the last second, as [`EndpointInfo::score`](crate::EndpointInfo::score) has
+    /// it; `None` also for an endpoint that is newer than that. Linear in the endpoints once a second, and otherwise a search.
+    pub fn score(&self) -> Option<f64> {
+        self.observers.score(self.connected?)
     }
 }
 

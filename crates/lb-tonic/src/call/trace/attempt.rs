@@ -141,6 +141,7 @@ impl AttemptWatch {
             received: self.received.finish(),
             pushed_back: ending.pushed_back,
             connected: self.connected.get(),
+            observers: &self.call.observers,
         };
         self.traces.iter().for_each(|trace| trace.end(&end));
         ending

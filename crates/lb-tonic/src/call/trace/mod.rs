@@ -6,6 +6,7 @@
 
 mod attempt;
 mod follow;
+mod scores;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,9 +18,11 @@ use tonic::{Code, Status};
 
 use crate::observe::{AttemptKind, CallEnd, CallObserver, CallStart, CallTrace};
 use crate::shared::Shared;
+use crate::snapshot::Connected;
 
 pub(crate) use attempt::{AttemptGuard, AttemptWatch};
 pub(crate) use follow::Follow;
+use scores::Scores;
 
 /// Those who observe the calls of one channel.
 #[derive(Debug)]
@@ -27,12 +30,19 @@ pub(crate) struct Observers {
     list: Vec<Arc<dyn CallObserver>>,
     target: Arc<str>,
     shared: Arc<Shared>,
+    scores: Scores,
 }
 
 impl Observers {
     /// `None` if there is nobody.
     pub(crate) fn new(list: Vec<Arc<dyn CallObserver>>, target: &Arc<str>, shared: &Arc<Shared>) -> Option<Arc<Self>> {
-        (!list.is_empty()).then(|| Arc::new(Self { list, target: Arc::clone(target), shared: Arc::clone(shared) }))
+        let (target, shared, scores) = (Arc::clone(target), Arc::clone(shared), Scores::default());
+        (!list.is_empty()).then(|| Arc::new(Self { list, target, shared, scores }))
+    }
+
+    /// What the channel's policy thinks of an endpoint.
+    pub(crate) fn score(&self, connected: &Connected) -> Option<f64> {
+        self.scores.of(connected.slot, Instant::now(), || self.shared.snapshot.load_full())
     }
 
     /// Tells them of a call; `None` if nobody wants to hear more.
