@@ -19,7 +19,8 @@ async fn main() -> Result<(), Failure> {
     // One of these serves any number of channels. Series per endpoint are off unless asked for.
     let prometheus = Prometheus::new(MetricsConfig::new().per_endpoint(true))?;
     let metrics = prometheus.metrics();
-    let channel = LbChannel::builder(target.clone()).observer(metrics.observer(target)).build()?;
+    let builder = LbChannel::builder(target.clone()).observer(metrics.observer(target.clone()));
+    let channel = builder.call_observer(metrics.calls(target)).build()?;
     metrics.watch(&channel);
 
     channel.exit_idle();
@@ -39,5 +40,6 @@ async fn main() -> Result<(), Failure> {
     }
     assert!(text.contains("grpc_subchannel_disconnections_total"));
     assert!(text.contains("evenkeel_channel_endpoints_taking_calls"));
+    assert!(text.contains("grpc_client_call_duration_seconds_count"));
     Ok(())
 }

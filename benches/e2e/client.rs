@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use evenkeel::{ConnectivityState, LbChannel};
+use evenkeel::{ConnectivityState, LbChannel, LbChannelBuilder};
 use lb_testkit::pb::{EchoRequest, echo_client::EchoClient};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -21,6 +21,12 @@ pub(crate) enum Kind {
     LeastRequest,
     /// Round robin, every call with a deadline.
     Deadline,
+    /// Round robin, observed by nobody who wants to hear more than the ends: what observing itself costs.
+    #[cfg(feature = "prometheus")]
+    Observed,
+    /// Round robin, with every metric there is of channels and calls.
+    #[cfg(feature = "prometheus")]
+    Metrics,
 }
 
 /// A generated client over one of the channels.
@@ -32,7 +38,17 @@ pub(crate) enum Client {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [Self::BalanceList, Self::OneChannel, Self::RoundRobin, Self::LeastRequest, Self::Deadline];
+    pub(crate) const ALL: &[Self] = &[
+        Self::BalanceList,
+        Self::OneChannel,
+        Self::RoundRobin,
+        Self::LeastRequest,
+        Self::Deadline,
+        #[cfg(feature = "prometheus")]
+        Self::Observed,
+        #[cfg(feature = "prometheus")]
+        Self::Metrics,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -41,6 +57,10 @@ impl Kind {
             Self::RoundRobin => "evenkeel round_robin",
             Self::LeastRequest => "evenkeel least_request",
             Self::Deadline => "evenkeel round_robin, deadline",
+            #[cfg(feature = "prometheus")]
+            Self::Observed => "evenkeel round_robin, observed",
+            #[cfg(feature = "prometheus")]
+            Self::Metrics => "evenkeel round_robin, metrics",
         }
     }
 }
@@ -54,17 +74,80 @@ pub(crate) async fn connect(kind: Kind, servers: &Servers) -> Result<Client, Box
         Kind::RoundRobin => Client::Ours(EchoClient::new(channel("round_robin", servers).await?)),
         Kind::LeastRequest => Client::Ours(EchoClient::new(channel("least_request", servers).await?)),
         Kind::Deadline => Client::OursWithDeadline(EchoClient::new(channel("round_robin", servers).await?)),
+        #[cfg(feature = "prometheus")]
+        Kind::Observed => Client::Ours(EchoClient::new(ready(builder(servers).call_observer(observed::Nobody::new())).await?)),
+        #[cfg(feature = "prometheus")]
+        Kind::Metrics => Client::Ours(EchoClient::new(observed::with_metrics(builder(servers)).await?)),
     })
 }
 
 async fn channel(policy: &str, servers: &Servers) -> Result<LbChannel, Box<dyn Error>> {
-    let target = format!("static:///{}", servers.addresses().join(","));
-    let channel = LbChannel::builder(target).policy(policy).connect(Duration::from_secs(10)).await?;
+    ready(builder(servers).policy(policy)).await
+}
+
+fn builder(servers: &Servers) -> LbChannelBuilder {
+    LbChannel::builder(format!("static:///{}", servers.addresses().join(",")))
+}
+
+async fn ready(builder: LbChannelBuilder) -> Result<LbChannel, Box<dyn Error>> {
+    let channel = builder.connect(Duration::from_secs(10)).await?;
     let mut events = channel.subscribe();
     while channel.endpoints().iter().any(|endpoint| endpoint.state != ConnectivityState::Ready) {
         events.next().await;
     }
     Ok(channel)
+}
+
+/// Calls that are observed.
+#[cfg(feature = "prometheus")]
+mod observed {
+    use std::sync::Arc;
+
+    use evenkeel::observe::{AttemptEnd, AttemptStart, AttemptTrace, CallEnd, CallObserver, CallStart, CallTrace};
+    use evenkeel::telemetry::{MetricsConfig, Prometheus};
+
+    use super::{Error, LbChannel, LbChannelBuilder, ready};
+
+    /// Listens, and does nothing.
+    #[derive(Debug, Clone)]
+    pub(super) struct Nobody(Arc<Nothing>);
+
+    #[derive(Debug)]
+    pub(super) struct Nothing(Option<Arc<Nothing>>);
+
+    impl Nobody {
+        pub(super) fn new() -> Self {
+            Self(Arc::new(Nothing(Some(Arc::new(Nothing(None))))))
+        }
+    }
+
+    impl CallObserver for Nobody {
+        fn call(&self, _: &CallStart<'_>) -> Option<Arc<dyn CallTrace>> {
+            Some(Arc::clone(&self.0) as Arc<dyn CallTrace>)
+        }
+    }
+
+    impl CallTrace for Nothing {
+        fn attempt(&self, _: &AttemptStart) -> Option<Arc<dyn AttemptTrace>> {
+            self.0.clone().map(|attempt| attempt as Arc<dyn AttemptTrace>)
+        }
+
+        fn end(&self, _: &CallEnd<'_>) {}
+    }
+
+    impl AttemptTrace for Nothing {
+        fn end(&self, _: &AttemptEnd<'_>) {}
+    }
+
+    pub(super) async fn with_metrics(builder: LbChannelBuilder) -> Result<LbChannel, Box<dyn Error>> {
+        let prometheus = Prometheus::new(MetricsConfig::new().per_endpoint(true).locality_label(true))?;
+        let metrics = prometheus.metrics();
+        let channel = ready(builder.observer(metrics.observer("bench")).call_observer(metrics.calls("bench"))).await?;
+        metrics.watch(&channel);
+        // Kept to the end of the process, as a program would.
+        Box::leak(Box::new(prometheus));
+        Ok(channel)
+    }
 }
 
 impl Client {

@@ -61,7 +61,7 @@ impl fmt::Display for Report {
             writeln!(f, "\n{} server, {}, {} at once\n", section.server, section.placement, section.concurrency)?;
             writeln!(f, "| client | CPU | calls/s | p50 | p99 | CPU µs | calls/s | p50 µs | p99 µs |")?;
             writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
-            for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            for (place, kind) in Kind::ALL.iter().copied().enumerate() {
                 section.row(f, place, kind)?;
             }
         }

@@ -1,5 +1,9 @@
 //! What is exported.
 
+use std::sync::Arc;
+
+use crate::calls::Labels;
+
 /// Endpoints of one channel that get series of their own, if any do: enough for most targets, and a bound on what one channel can ask of
 /// a monitoring system (nine series each).
 const MAX_ENDPOINTS: usize = 1_000;
@@ -8,13 +12,14 @@ const MAX_ENDPOINTS: usize = 1_000;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct MetricsConfig {
+    pub(crate) labels: Labels,
     pub(crate) per_endpoint: bool,
     pub(crate) max_endpoints: usize,
 }
 
 impl Default for MetricsConfig {
     fn default() -> Self {
-        Self { per_endpoint: false, max_endpoints: MAX_ENDPOINTS }
+        Self { labels: Labels::default(), per_endpoint: false, max_endpoints: MAX_ENDPOINTS }
     }
 }
 
@@ -28,6 +33,35 @@ impl MetricsConfig {
     #[must_use]
     pub fn per_endpoint(mut self, wanted: bool) -> Self {
         self.per_endpoint = wanted;
+        self
+    }
+
+    /// Methods that no generated client has and that keep their names in the metrics of calls; all others are `other`. Default none:
+    /// whoever calls by hand may be passing on a stranger's words.
+    #[must_use]
+    pub fn methods(mut self, named: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
+        self.labels.methods = Some(Arc::new(named));
+        self
+    }
+
+    /// Whether attempts have `grpc.lb.locality`; default no.
+    #[must_use]
+    pub fn locality_label(mut self, wanted: bool) -> Self {
+        self.labels.locality = wanted;
+        self
+    }
+
+    /// Whether attempts have `grpc.lb.backend_service`, which is empty without xDS; default no.
+    #[must_use]
+    pub fn backend_service_label(mut self, wanted: bool) -> Self {
+        self.labels.backend_service = wanted;
+        self
+    }
+
+    /// Whether the metrics of calls have `grpc.client.call.custom`, which says what the call's [`CallLabel`](crate::CallLabel) does; default no.
+    #[must_use]
+    pub fn custom_label(mut self, wanted: bool) -> Self {
+        self.labels.custom = wanted;
         self
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`Metrics`] makes the instruments of a meter once. A channel takes part by [`Metrics::observer`], which counts what happens, and by
 //! [`Metrics::watch`], which reads what is. Reading happens when the meter's reader collects, so a channel that nobody scrapes costs
-//! nothing, and calls pay nothing in either case: what is read are the counters policies need anyway.
+//! nothing, and calls pay nothing in either case: what is read are the counters policies need anyway. Calls themselves are counted and
+//! timed by [`Metrics::calls`], and pay for that.
 //!
 //! | instrument | kind | unit | attributes |
 //! |---|---|---|---|
@@ -10,6 +11,12 @@
 //! | `grpc.subchannel.connection_attempts_failed` | counter | `{attempt}` | `grpc.target` |
 //! | `grpc.subchannel.disconnections` | counter | `{disconnection}` | `grpc.target` |
 //! | `grpc.subchannel.open_connections` | up-down counter | `{connection}` | `grpc.target` |
+//! | `grpc.client.attempt.started` | counter | `{attempt}` | `grpc.method`, `grpc.target` |
+//! | `grpc.client.attempt.duration` | histogram | `s` | `grpc.method`, `grpc.target`, `grpc.status` |
+//! | `grpc.client.attempt.sent_total_compressed_message_size`, `.rcvd_…` | histogram | `By` | `grpc.method`, `grpc.target`, `grpc.status` |
+//! | `grpc.client.call.duration` | histogram | `s` | `grpc.method`, `grpc.target`, `grpc.status` |
+//! | `grpc.client.call.retries`, `.transparent_retries`, `.hedges` | histogram | `{retry}`, `{transparent_retry}`, `{hedge}` | `grpc.method`, `grpc.target` |
+//! | `grpc.client.call.retry_delay` | histogram | `s` | `grpc.method`, `grpc.target` |
 //! | `evenkeel.events` | counter | `{event}` | `grpc.target`, `evenkeel.event` |
 //! | `evenkeel.channel.endpoints` | gauge | `{endpoint}` | `grpc.target`, `evenkeel.state` |
 //! | `evenkeel.channel.endpoints_taking_calls` | gauge | `{endpoint}` | `grpc.target` |
@@ -38,7 +45,8 @@ use lb_tonic::LbChannel;
 let prometheus = Prometheus::new(MetricsConfig::new().per_endpoint(true))?;
 let metrics = prometheus.metrics();
 let target = "static:///10.0.0.1:50051,10.0.0.2:50051";
-let channel = LbChannel::builder(target).observer(metrics.observer(target)).build()?;
+let builder = LbChannel::builder(target).observer(metrics.observer(target)).call_observer(metrics.calls(target));
+let channel = builder.build()?;
 metrics.watch(&channel);
 assert!(prometheus.text()?.contains("evenkeel_resolver_stale_time_seconds"));
 # Ok(())
@@ -48,6 +56,7 @@ assert!(prometheus.text()?.contains("evenkeel_resolver_stale_time_seconds"));
 )]
 #![forbid(unsafe_code)]
 
+mod calls;
 mod config;
 mod counts;
 mod gauges;
@@ -57,6 +66,7 @@ mod prometheus;
 pub mod trace;
 mod watched;
 
+pub use calls::{CallLabel, CallMetrics};
 pub use config::MetricsConfig;
 pub use counts::ChannelCounts;
 pub use metrics::Metrics;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lb_tonic::LbChannel;
 use opentelemetry::metrics::Meter;
 
+use crate::calls::{CallMetrics, Instruments, Labels};
 use crate::config::MetricsConfig;
 use crate::counts::{ChannelCounts, Counters};
 use crate::gauges;
@@ -16,6 +17,8 @@ use crate::watched::Watched;
 #[derive(Debug, Clone)]
 pub struct Metrics {
     counters: Arc<Counters>,
+    calls: Arc<Instruments>,
+    labels: Labels,
     watched: Arc<Watched>,
 }
 
@@ -27,13 +30,20 @@ impl Metrics {
         if config.per_endpoint {
             gauges::of_endpoints(meter, &watched, config.max_endpoints);
         }
-        Self { counters: Arc::new(Counters::new(meter)), watched }
+        let (counters, calls) = (Arc::new(Counters::new(meter)), Arc::new(Instruments::new(meter)));
+        Self { counters, calls, labels: config.labels.clone(), watched }
     }
 
     /// Counts what happens in a channel: to be passed to [`LbChannelBuilder::observer`](lb_tonic::LbChannelBuilder::observer). `target`
     /// is what `grpc.target` says.
     pub fn observer(&self, target: impl Into<Arc<str>>) -> ChannelCounts {
         ChannelCounts::new(Arc::clone(&self.counters), &target.into())
+    }
+
+    /// Counts and times the calls of a channel and their attempts: to be passed to
+    /// [`LbChannelBuilder::call_observer`](lb_tonic::LbChannelBuilder::call_observer). `target` is what `grpc.target` says.
+    pub fn calls(&self, target: impl Into<Arc<str>>) -> CallMetrics {
+        CallMetrics::new(&self.calls, &self.labels, target.into())
     }
 
     /// Exports the state of a channel as long as it lives, which this does not prolong. Each channel is to be watched once, not each of
