@@ -61,6 +61,9 @@ async fn subchannels_show_their_connections_and_what_went_over_them() {
     let info = socket.info();
     assert_eq!(info.remote, Some(Address::Tcp(server.addr())));
     assert_eq!((info.streams_started, info.streams_succeeded, info.messages_sent, info.messages_received), (3, 3, 3, 3));
+    assert_eq!(channel.subchannel(&subchannel.key).unwrap().sockets()[0].serial(), socket.serial());
+    assert_eq!(channel.socket(socket.serial()).unwrap().serial(), socket.serial());
+    assert!(channel.subchannel(&"10.0.0.1:1".into()).is_none() && channel.socket(channel.serial()).is_none());
     server.kill().await;
     eventually("the connection is gone", || channel.subchannels()[0].sockets().is_empty()).await;
 }

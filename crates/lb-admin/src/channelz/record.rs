@@ -22,6 +22,8 @@ pub(super) struct Record {
 struct Known {
     channel: Trace,
     subchannels: HashMap<EndpointKey, Child>,
+    /// The same by their numbers.
+    keys: HashMap<u64, EndpointKey>,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ impl Record {
     pub(super) fn new(config: ChannelzConfig, created: SystemTime) -> Arc<Self> {
         let mut channel = Trace::new(created, config.channel_events);
         channel.push(created, Severity::Info, &"channel created", None);
-        Arc::new(Self { config, known: Mutex::new(Known { channel, subchannels: HashMap::new() }) })
+        Arc::new(Self { config, known: Mutex::new(Known { channel, subchannels: HashMap::new(), keys: HashMap::new() }) })
     }
 
     /// Writes the events of the channel, as long as somebody else has the record.
@@ -51,14 +53,16 @@ impl Record {
         // What the channel has no more, its events may be about to say.
         if known.subchannels.len() > present.len() {
             let keys: HashSet<_> = present.iter().map(|subchannel| &subchannel.key).collect();
-            known.subchannels.retain(|key, _| keys.contains(key));
+            let Known { subchannels, keys: by_number, .. } = &mut *known;
+            subchannels.retain(|key, _| keys.contains(key));
+            by_number.retain(|_, key| keys.contains(key));
         }
         numbers
     }
 
     /// Which endpoint has this number.
     pub(super) fn find(&self, serial: u64) -> Option<EndpointKey> {
-        self.lock().subchannels.iter().find(|(_, child)| child.serial == serial).map(|(key, _)| key.clone())
+        self.lock().keys.get(&serial).cloned()
     }
 
     /// The events of the channel.
@@ -82,6 +86,7 @@ impl Record {
             }
             LbEvent::EndpointRemoved(key) => {
                 let serial = known.subchannels.remove(key).map(|child| child.serial);
+                serial.iter().for_each(|serial| drop(known.keys.remove(serial)));
                 known.channel.push(now, event.severity(), &format_args!("subchannel deleted: {event}"), serial);
             }
             event => match event.endpoint().and_then(|key| known.subchannels.get_mut(key)) {
@@ -101,7 +106,9 @@ impl Known {
         self.subchannels.entry(key.clone()).or_insert_with(|| {
             let mut trace = Trace::new(now, config.subchannel_events);
             trace.push(now, Severity::Info, &"subchannel created", None);
-            Child { serial: next_serial(), trace }
+            let serial = next_serial();
+            self.keys.insert(serial, key.clone());
+            Child { serial, trace }
         })
     }
 }
@@ -172,7 +179,7 @@ mod tests {
             observer.on_event(&LbEvent::EndpointRemoved(key));
         }
         let known = record.lock();
-        assert!(known.subchannels.is_empty());
+        assert!(known.subchannels.is_empty() && known.keys.is_empty());
         assert_eq!(known.channel.message().events.len(), ChannelzConfig::new().channel_events);
     }
 }

@@ -72,18 +72,15 @@ impl Registry {
     /// The subchannel of this number, and its channel.
     pub(super) fn subchannel(&self, serial: u64) -> Option<(Shown, Subchannel)> {
         self.from(0).into_iter().find_map(|shown| {
-            let subchannels = shown.channel.subchannels();
-            shown.record.numbers(&subchannels);
-            let key = shown.record.find(serial)?;
-            let subchannel = subchannels.into_iter().find(|subchannel| subchannel.key == key)?;
+            // One that was never listed has no number yet.
+            let subchannel = shown.channel.subchannel(&shown.record.find(serial)?)?;
             Some((shown, subchannel))
         })
     }
 
     /// The connection of this number.
     pub(super) fn socket(&self, serial: u64) -> Option<SocketRef> {
-        let subchannels = self.from(0).into_iter().flat_map(|shown| shown.channel.subchannels());
-        subchannels.flat_map(|subchannel| subchannel.sockets()).find(|socket| socket.serial() == serial)
+        self.from(0).into_iter().find_map(|shown| shown.channel.socket(serial))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Watched>> {

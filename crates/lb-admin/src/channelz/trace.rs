@@ -123,6 +123,12 @@ mod tests {
     }
 
     #[test]
+    fn a_subchannel_that_sees_much_keeps_what_the_essay_says() {
+        let event = size_of::<Event>() + MOST_TEXT + '…'.len_utf8();
+        assert!(crate::channelz::SUBCHANNEL_EVENTS * event <= 2_560, "{event} bytes for each event");
+    }
+
+    #[test]
     fn a_long_text_is_cut_between_characters() {
         for text in ["a".repeat(10_000), "ä".repeat(10_000), format!("a{}", "😀".repeat(10_000))] {
             let cut = cut(&text);

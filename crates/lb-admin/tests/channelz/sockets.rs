@@ -5,11 +5,16 @@ use std::time::{Duration, SystemTime};
 use lb_testkit::EchoServer;
 use lb_testkit::channelz::address::Address;
 use lb_testkit::channelz::channel_connectivity_state::State;
+use lb_testkit::channelz::security::Model;
+use lb_testkit::channelz::security::tls::CipherSuite;
 use lb_testkit::channelz::{ChannelData, Subchannel};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use lb_tonic::LbChannel;
+use lb_transport::ClientTls;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tonic::Code;
+use tonic::transport::{Identity, ServerTlsConfig};
 
 use crate::support::*;
 
@@ -126,4 +131,22 @@ async fn unix_sockets_have_unix_addresses() {
     assert!(socket.local.is_none(), "a client's end has no name");
     drop(server);
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[tokio::test]
+async fn tls_sockets_name_their_cipher_and_the_servers_certificate() {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["orders.test".to_owned()]).unwrap();
+    let identity = Identity::from_pem(cert.pem(), signing_key.serialize_pem());
+    let server = EchoServer::builder().tls(ServerTlsConfig::new().identity(identity)).unwrap().start().await.unwrap();
+    let builder = LbChannel::builder(format!("static:///{}", server.addr())).authority("orders.test");
+    let shown = builder.tls(ClientTls::ca_certificate(cert.pem())).build().unwrap();
+    let mut looking = Looking::new().await;
+    looking.channelz.watch(&shown);
+    call(&shown).await;
+    let subchannel = looking.until("it is connected", |subchannel| !subchannel.socket_ref.is_empty()).await;
+    let socket = looking.socket(subchannel.socket_ref[0].socket_id).await.unwrap();
+    assert_eq!(socket.remote_name, "orders.test");
+    let Some(Model::Tls(tls)) = socket.security.unwrap().model else { panic!("not TLS") };
+    assert_eq!(tls.remote_certificate, cert.der().to_vec());
+    assert!(matches!(&tls.cipher_suite, Some(CipherSuite::StandardName(name)) if name.starts_with("TLS_")), "{tls:?}");
 }

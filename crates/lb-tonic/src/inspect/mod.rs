@@ -9,9 +9,11 @@ mod subchannel;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use lb_core::Observer;
+use lb_core::{EndpointKey, Observer};
+use lb_transport::SocketRef;
 
 use crate::channel::LbChannel;
+use crate::transport::AnyTransport;
 
 pub use calls::CallCounts;
 pub(crate) use calls::Tally;
@@ -37,6 +39,23 @@ impl LbChannel {
     pub fn subchannels(&self) -> Vec<Subchannel> {
         let snapshot = self.load();
         snapshot.core.rows.iter().map(|row| Subchannel::new(row, snapshot.connected(row.view.slot))).collect()
+    }
+
+    /// One of [`subchannels`](Self::subchannels).
+    pub fn subchannel(&self, endpoint: &EndpointKey) -> Option<Subchannel> {
+        let snapshot = self.load();
+        let row = snapshot.core.rows.iter().find(|row| row.view.endpoint.key() == endpoint)?;
+        Some(Subchannel::new(row, snapshot.connected(row.view.slot)))
+    }
+
+    /// The connection of this number, whichever subchannel has it.
+    pub fn socket(&self, serial: u64) -> Option<SocketRef> {
+        let snapshot = self.load();
+        let mut connected = snapshot.core.rows.iter().filter_map(|row| snapshot.connected(row.view.slot));
+        connected.find_map(|connected| match &connected.transport {
+            AnyTransport::H2(transport) => transport.socket(serial),
+            AnyTransport::Other(_) => None,
+        })
     }
 
     /// Counts the calls of the channel and all its clones from now on; if they are counted already, the counts there are.

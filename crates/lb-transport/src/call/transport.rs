@@ -62,6 +62,11 @@ impl H2Transport {
         self.pool.links().into_iter().map(SocketRef).collect()
     }
 
+    /// The connection of this number, if it is one of [`sockets`](Self::sockets).
+    pub fn socket(&self, serial: u64) -> Option<SocketRef> {
+        self.pool.find(|link| link.serial() == serial).map(SocketRef)
+    }
+
     /// Connections that take new calls.
     pub fn connections(&self) -> usize {
         self.pool.connections()

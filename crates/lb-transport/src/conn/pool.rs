@@ -210,6 +210,11 @@ impl Pool {
         lock(&self.state).links.clone()
     }
 
+    /// The first of the connections that take calls for which this holds.
+    pub(crate) fn find(&self, wanted: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
+        lock(&self.state).links.iter().find(|link| wanted(link)).cloned()
+    }
+
     /// Connections that take calls.
     pub(crate) fn connections(&self) -> usize {
         lock(&self.state).links.len()

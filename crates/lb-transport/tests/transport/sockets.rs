@@ -141,9 +141,11 @@ async fn a_connection_that_is_gone_is_listed_no_more_and_says_little() {
     let (raw, connection) = Raw::pair(TransportConfig::new(), &[]).await;
     let socket = connection.transport.sockets().remove(0);
     assert_eq!(socket.serial(), socket.info().serial);
+    assert_eq!(connection.transport.socket(socket.serial()).unwrap().serial(), socket.serial());
+    assert!(connection.transport.socket(next_serial()).is_none());
     drop(raw);
     within(connection.closed).await;
-    assert!(connection.transport.sockets().is_empty());
+    assert!(connection.transport.sockets().is_empty() && connection.transport.socket(socket.serial()).is_none());
     eventually("the socket is closed", || socket.info().remote.is_none()).await;
     let info = socket.info();
     assert_eq!((info.local, info.send_window, info.options.len()), (None, None, 0));
