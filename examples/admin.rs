@@ -1,4 +1,4 @@
-//! The admin server: two servers, looked at over HTTP.
+//! The admin server: two servers, looked at over HTTP, and one of them drained. `docs/ADMIN.md` has every route with a line of `curl`.
 //! Run it with `cargo run --example admin --features admin,prometheus`.
 
 #[path = "support/mod.rs"]
@@ -34,7 +34,14 @@ async fn main() -> Result<(), Failure> {
 
     channel.exit_idle();
     until(&channel, "both serve", |endpoints| servers.iter().all(|server| serves(endpoints, &key(server)))).await?;
-    println!("{}", ask(&admin, "GET", "/api/v1/loadbalancer/stats/orders").await?);
+    println!("{}", ask(&admin, "GET", "/api/v1/loadbalancer/health").await?);
+
+    // Names are percent-encoded: they hold colons, and may hold slashes.
+    let first = key(&servers[0]);
+    let path = format!("/api/v1/loadbalancer/instances/orders/{}/drain", first.as_str().replace(':', "%3A"));
+    assert!(ask(&admin, "POST", &path).await?.contains("200 OK"));
+    assert!(!serves(&channel.endpoints(), &first));
+    println!("{}", ask(&admin, "GET", "/api/v1/loadbalancer/health").await?);
     assert!(ask(&admin, "GET", "/metrics").await?.contains("evenkeel_channel_endpoints"));
     admin.stop().await;
     Ok(())

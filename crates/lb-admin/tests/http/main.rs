@@ -5,6 +5,7 @@ mod access;
 mod algorithms;
 mod audit;
 mod client;
+mod document;
 mod levers;
 mod limits;
 mod openapi;
