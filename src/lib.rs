@@ -28,6 +28,7 @@
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |
 //! | see what the channel does | [`LbChannel::endpoints`], [`LbChannel::subscribe`], [`LbEvent`] |
 //! | look and steer by HTTP while it runs | `admin`, behind the features `admin` and `channelz` |
+//! | configure it all by files, the environment and code, and change it at run time | `config`, behind the feature of that name |
 //! | export metrics | `telemetry`, behind the features `otel` and `prometheus`; [`LbChannel::stats`] for a look of your own |
 //! | trace calls over servers, log them | `telemetry::trace`, behind the features `otel` and `otel-trace` |
 //! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |
@@ -44,6 +45,8 @@ pub use lb_tonic::*;
 
 #[cfg(any(feature = "admin", feature = "channelz"))]
 pub use lb_admin as admin;
+#[cfg(feature = "config")]
+pub use lb_config as config;
 pub use lb_health as health;
 #[cfg(feature = "consul")]
 pub use lb_resolver_consul as consul;

@@ -26,6 +26,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // They read channels and pull their levers, which only lb-tonic has.
     ("lb-telemetry", &["lb-core", "lb-tonic"]),
     ("lb-admin", &["lb-core", "lb-tonic"]),
+    // It turns what is configured into builders, so it knows what those take: checks, connections, resolvers with options of their own.
+    ("lb-config", &["lb-core", "lb-tonic", "lb-health", "lb-transport", "lb-resolver-static", "lb-resolver-dns"]),
     ("lb-sim", &["lb-core"]),
     ("evenkeel", LIBRARIES),
     // The command is a user like any other.
@@ -58,6 +60,7 @@ const LIBRARIES: &[&str] = &[
     "lb-resolver-consul",
     "lb-resolver-etcd",
     "lb-resolver-kube",
+    "lb-config",
     "lb-orca",
     "lb-server",
     "lb-telemetry",

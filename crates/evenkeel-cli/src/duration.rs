@@ -1,6 +1,8 @@
-//! Durations as people write them: `500ms`, `5s`, `1m30s`, `1.5h`.
+//! Timeouts as people write them: `500ms`, `5s`, `1m30s`, `1.5h`.
 
 use std::time::Duration;
+
+use evenkeel::human;
 
 /// The shortest and the longest that make sense for a timeout; the channel's own bounds.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -8,26 +10,10 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 const ALLOWED: &str = "allowed is 1ms to 24h, written as 500ms, 5s, 1m30s or 2h";
 
-/// Reads a timeout, 1 ms to 24 h: numbers with the units `ms`, `s`, `m` and `h`, from large to small or in any other order.
+/// Reads a timeout, 1 ms to 24 h.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let error = || format!("{text:?} is no duration; {ALLOWED}");
-    let (mut rest, mut seconds) = (text.trim(), 0.0);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !(c.is_ascii_digit() || c == '.')).ok_or_else(error)?;
-        let number: f64 = rest[..digits].parse().map_err(|_| error())?;
-        let unit = &rest[digits..];
-        let end = unit.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(unit.len());
-        let factor = match unit[..end].trim() {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" | "min" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(error()),
-        };
-        seconds += number * factor;
-        rest = &unit[end..];
-    }
-    Duration::try_from_secs_f64(seconds).ok().filter(|sum| (SHORTEST..=LONGEST).contains(sum)).ok_or_else(error)
+    let read = human::duration(text).ok().filter(|time| (SHORTEST..=LONGEST).contains(time));
+    read.ok_or_else(|| format!("{text:?} is no duration; {ALLOWED}"))
 }
 
 #[cfg(test)]

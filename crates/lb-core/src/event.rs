@@ -204,6 +204,15 @@ pub enum LbEvent {
     ConfigRefused(Arc<str>),
     /// Another service config counts now.
     ConfigChanged(ConfigSource),
+    /// The program's configuration changed, and what can change while a channel runs counts from now on.
+    SettingsChanged {
+        /// What changed, one to a line.
+        changes: Arc<str>,
+        /// How many of them count for new channels alone.
+        waiting: u32,
+    },
+    /// A new configuration of the program was refused; the last good one stands.
+    SettingsRefused(Arc<str>),
     /// A session left its endpoint for good. When very many move at once only some of them are told; statistics count all.
     SessionMoved {
         /// A hash of its id, the same for the same session as long as its table exists. The id itself is personal data, and is not told.
@@ -281,6 +290,8 @@ impl LbEvent {
             Self::ResolverRecovered => "resolver_recovered",
             Self::ConfigRefused(_) => "config_refused",
             Self::ConfigChanged(_) => "config_changed",
+            Self::SettingsChanged { .. } => "settings_changed",
+            Self::SettingsRefused(_) => "settings_refused",
             Self::SessionMoved { .. } => "session_moved",
             Self::LoadUpdated { .. } => "load_updated",
             Self::HealthChanged { .. } => "health_changed",
@@ -344,6 +355,11 @@ impl fmt::Display for LbEvent {
             Self::ResolverRecovered => f.write_str("resolver answers again"),
             Self::ConfigRefused(error) => write!(f, "service config refused: {error}"),
             Self::ConfigChanged(source) => write!(f, "service config changed: {source} counts now"),
+            Self::SettingsChanged { changes, waiting: 0 } => write!(f, "configuration changed: {changes}"),
+            Self::SettingsChanged { changes, waiting } => {
+                write!(f, "configuration changed, {waiting} of it for new channels alone: {changes}")
+            }
+            Self::SettingsRefused(problems) => write!(f, "configuration refused, the last good one stands: {problems}"),
             Self::SessionMoved { session, from, to } => write!(f, "session {session:016x} moved from {from} to {to}"),
             Self::LoadUpdated { endpoint, percent } => write!(f, "endpoint {endpoint} set to a load of {percent} %"),
             Self::HealthChanged { endpoint, healthy: true } => write!(f, "endpoint {endpoint} set healthy"),

@@ -20,6 +20,7 @@ mod feedback;
 pub mod gate;
 mod health;
 mod hints;
+pub mod human;
 pub mod limits;
 mod load;
 pub mod machine;

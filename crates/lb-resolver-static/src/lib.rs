@@ -19,6 +19,8 @@ mod list;
 mod manual;
 
 pub use file::FileResolver;
+pub use file::WatchedFile;
+pub use file::endpoints_from_json;
 pub use fixed::StaticResolver;
 pub use manual::ManualHandle;
 pub use manual::ManualResolver;

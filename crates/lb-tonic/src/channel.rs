@@ -33,7 +33,7 @@ use crate::options::PickOptions;
 use crate::pick_handle::PickHandle;
 use crate::resolver_status::ResolverStatus;
 use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
-use crate::shared::Handle;
+use crate::shared::{Handle, Order};
 use crate::snapshot::{ChannelSnapshot, SnapshotSource};
 use crate::stats::ChannelStats;
 
@@ -215,7 +215,7 @@ impl LbChannel {
             ServiceConfigUpdate::Broken(reason) => return Err(ConfigError::new("service config", reason, "a JSON object")),
             _ => None,
         };
-        self.handle.shared().inbox.configure(config);
+        self.handle.shared().inbox.order(Order::Configure(config));
         Ok(())
     }
 

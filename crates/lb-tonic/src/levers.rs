@@ -1,10 +1,11 @@
 //! Taking endpoints out, giving them less, and bringing them back.
 
-use lb_core::EndpointKey;
 use lb_core::machine::Command;
 use lb_core::recovery::Recovering;
+use lb_core::{EndpointKey, LbEvent};
 
 use crate::channel::LbChannel;
+use crate::shared::Order;
 
 impl LbChannel {
     /// Gives an endpoint no new calls and no connection: calls in progress finish, then its connection is closed and none is made. Its
@@ -29,6 +30,12 @@ impl LbChannel {
     /// Gives an endpoint that [recovers](crate::LbChannelBuilder::recovery) its full share now. Does nothing to any other.
     pub fn force_recovery(&self, endpoint: impl Into<EndpointKey>) {
         self.command(Command::ForceRecovery(endpoint.into()));
+    }
+
+    /// Tells observers and subscribers an event of the program's own, after what was asked of the channel before: a new configuration, a
+    /// load that was judged. A channel that has ended tells nobody.
+    pub fn announce(&self, event: LbEvent) {
+        self.handle().shared().inbox.order(Order::Announce(event));
     }
 
     /// The endpoints that are new or have come back and do not have their full share yet, in no particular order.

@@ -205,6 +205,7 @@ pub(crate) struct Wishes {
 pub(crate) enum Order {
     Machine(Command),
     Configure(Option<Arc<ServiceConfig>>),
+    Announce(LbEvent),
 }
 
 impl Inbox {
@@ -219,12 +220,11 @@ impl Inbox {
     }
 
     pub(crate) fn command(&self, command: Command) {
-        self.change(|wishes| wishes.orders.push(Order::Machine(command)));
+        self.order(Order::Machine(command));
     }
 
-    /// The program's service config, or none any more.
-    pub(crate) fn configure(&self, config: Option<Arc<ServiceConfig>>) {
-        self.change(|wishes| wishes.orders.push(Order::Configure(config)));
+    pub(crate) fn order(&self, order: Order) {
+        self.change(|wishes| wishes.orders.push(order));
     }
 
     pub(crate) fn check_health(&self) {

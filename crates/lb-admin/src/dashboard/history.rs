@@ -140,6 +140,7 @@ fn is_bad(event: &LbEvent) -> bool {
         | LbEvent::RecoveryFellBack { .. }
         | LbEvent::ResolverFailed(_)
         | LbEvent::ConfigRefused(_)
+        | LbEvent::SettingsRefused(_)
         | LbEvent::SelectionFailed { .. }
         | LbEvent::Lagged(_) => true,
         _ => false,

@@ -53,6 +53,7 @@ impl LbEvent {
             | Self::ChannelState { to: ConnectivityState::TransientFailure, .. }
             | Self::ResolverFailed(_)
             | Self::ConfigRefused(_)
+            | Self::SettingsRefused(_)
             | Self::CallsEnded { .. }
             | Self::RecoveryFellBack { .. }
             | Self::BreakerChanged { .. }

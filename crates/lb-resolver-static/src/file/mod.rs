@@ -14,8 +14,11 @@ mod read;
 mod schema;
 mod stream;
 mod watch;
+mod watched;
 
+use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -25,14 +28,32 @@ use lb_core::ResolveErrorKind;
 use lb_core::ResolveNow;
 use lb_core::Resolver;
 use lb_core::ResolverStream;
+use lb_core::ResolverUpdate;
 use lb_core::Target;
 
-use read::Limits;
+use read::Problem;
 use schema::Format;
 use stream::FileStream;
 
+pub use schema::endpoints_from_json;
+pub use watched::WatchedFile;
+
 /// Shorter settings would turn the file system into a busy loop.
 const SHORTEST: Duration = Duration::from_millis(10);
+
+/// What a file may not exceed.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    bytes: u64,
+    endpoints: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // 100 000 endpoints with the usual attributes are about 16 MiB; either bounds the memory of one set to well below 1 GiB.
+        Self { bytes: 16 << 20, endpoints: 100_000 }
+    }
+}
 
 /// Resolves `file:///etc/orders.json`, `file:orders.yaml` (relative to the working directory) and so on: endpoints from a
 /// watched file.
@@ -108,13 +129,32 @@ impl Resolver for FileResolver {
     fn resolve(&self, target: &Target, again: ResolveNow) -> ResolverStream {
         match locate(target) {
             Err(error) => Box::pin(streams::iter([Err(error)]).chain(streams::pending())),
-            Ok((path, format)) => FileStream::new(path, format, self.limits, again).with_pace(self.debounce, self.poll).run(),
+            Ok((path, format)) => {
+                let (shown, limits) = (path.clone(), self.limits);
+                let make = move |content| update(&shown, content, format, limits.endpoints);
+                FileStream::new(path, limits.bytes, again, Arc::new(make)).with_pace(self.debounce, self.poll).run()
+            }
         }
     }
 
     fn authority(&self, _target: &Target) -> Option<String> {
         Some("localhost".to_owned())
     }
+}
+
+/// The endpoints of a file, or what is wrong with it. Takes a while for a large one.
+fn update(
+    path: &Path,
+    content: Result<Vec<u8>, Problem>,
+    format: Format,
+    most_endpoints: usize,
+) -> Result<ResolverUpdate, ResolveError> {
+    let malformed = |message| (ResolveErrorKind::Malformed, message);
+    let parse = |bytes: Vec<u8>| {
+        let text = std::str::from_utf8(&bytes).map_err(|error| malformed(format!("not UTF-8: {error}")))?;
+        format.parse(text, most_endpoints).map_err(malformed)
+    };
+    content.and_then(parse).map_err(|(kind, message)| ResolveError::new(kind, format!("file {}: {message}", path.display())))
 }
 
 fn locate(target: &Target) -> Result<(PathBuf, Format), ResolveError> {

@@ -10,11 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 use std::time::SystemTime;
 
-use lb_core::ResolveError;
 use lb_core::ResolveErrorKind;
-use lb_core::ResolverUpdate;
-
-use super::schema::Format;
 
 /// A file that changes while it is read is read again this often before it is an error; whoever writes it rings again anyway.
 const READS: usize = 5;
@@ -22,30 +18,22 @@ const READS: usize = 5;
 /// Time for a writer to finish between two reads.
 const BETWEEN_READS: Duration = Duration::from_millis(20);
 
-/// What a file may not exceed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) bytes: u64,
-    pub(super) endpoints: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        // 100 000 endpoints with the usual attributes are about 16 MiB; either bounds the memory of one set to well below 1 GiB.
-        Self { bytes: 16 << 20, endpoints: 100_000 }
-    }
-}
-
 /// What a look at the file gave, and a digest that tells one outcome from another.
 #[derive(Debug)]
-pub(super) struct Look {
-    pub(super) outcome: Result<ResolverUpdate, ResolveError>,
+pub(super) struct Look<T> {
+    pub(super) outcome: T,
     pub(super) digest: u64,
 }
 
-/// Looks at the file. If the digest is `known`, nothing changed and nothing is parsed.
-pub(super) fn look(path: &Path, format: Format, limits: Limits, known: Option<u64>) -> Option<Look> {
-    let content = stable_content(path, limits.bytes);
+/// Why a file cannot be read, in the resolver's terms and in words.
+pub(super) type Problem = (ResolveErrorKind, String);
+
+/// What becomes of a file's content.
+pub(super) type Make<T> = dyn Fn(Result<Vec<u8>, Problem>) -> T + Send + Sync;
+
+/// Looks at the file. If the digest is `known`, nothing changed and nothing is made of it.
+pub(super) fn look<T>(path: &Path, most_bytes: u64, known: Option<u64>, make: &Make<T>) -> Option<Look<T>> {
+    let content = stable_content(path, most_bytes);
     let digest = match &content {
         Ok(bytes) => digest(0, bytes),
         Err((_, message)) => digest(1, message.as_bytes()),
@@ -53,18 +41,7 @@ pub(super) fn look(path: &Path, format: Format, limits: Limits, known: Option<u6
     if known == Some(digest) {
         return None;
     }
-    let outcome = content
-        .and_then(|bytes| parse(&bytes, format, limits.endpoints))
-        .map_err(|(kind, message)| ResolveError::new(kind, format!("file {}: {message}", path.display())));
-    Some(Look { outcome, digest })
-}
-
-type Problem = (ResolveErrorKind, String);
-
-fn parse(bytes: &[u8], format: Format, most_endpoints: usize) -> Result<ResolverUpdate, Problem> {
-    let malformed = |message| (ResolveErrorKind::Malformed, message);
-    let text = std::str::from_utf8(bytes).map_err(|error| malformed(format!("not UTF-8: {error}")))?;
-    format.parse(text, most_endpoints).map_err(malformed)
+    Some(Look { outcome: make(content), digest })
 }
 
 fn digest(kind: u8, bytes: &[u8]) -> u64 {

@@ -74,6 +74,15 @@ fn quoting(error: &dyn fmt::Display, text: &str, line: usize, column: usize) -> 
     }
 }
 
+/// Endpoints from JSON as an endpoint file has them: a list of addresses, or of objects with `address`, `weight` and more.
+///
+/// # Errors
+/// What is wrong, and what is allowed.
+pub fn endpoints_from_json(list: &serde_json::Value) -> Result<Vec<Endpoint>, String> {
+    let Entries(entries) = Entries::deserialize(list).map_err(|error| error.to_string())?;
+    Ok(entries.into_iter().map(|entry| entry.0).collect())
+}
+
 fn yaml_options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {

@@ -227,6 +227,7 @@ impl Driver {
                     let consequences = self.source.configs.set(config);
                     self.configure(consequences);
                 }
+                Order::Announce(event) => self.emit(&event),
             }
         }
         if wishes.rebuild {
