@@ -28,9 +28,16 @@ const ENDPOINTS: [u32; 3] = [10, 1_000, 10_000];
 const BLIND: [&str; 8] =
     ["pick_first", "round_robin", "random", "weighted_round_robin", "ring_hash", "maglev", "rendezvous", "ip_hash"];
 
-/// What those policies need that need anything; the others ignore it.
-fn config() -> Value {
-    json!({"subsetSize": 20, "childPolicy": [{"round_robin": {}}]})
+/// What those policies need that need anything; the others ignore it. A name that ends so is the policy of the name before, with a bound on
+/// the load of each endpoint.
+const BOUNDED: &str = " bounded";
+
+fn config(bounded: bool) -> Value {
+    let mut config = json!({"subsetSize": 20, "childPolicy": [{"round_robin": {}}]});
+    if bounded {
+        config["hashBalanceFactor"] = json!(125);
+    }
+    config
 }
 
 /// A picker, and the counters of its endpoints by slot.
@@ -48,7 +55,9 @@ impl Subject {
     fn new(name: &str, endpoints: u32) -> Self {
         let (now, view): (_, Vec<SubchannelView>) = (Instant::now(), (0..endpoints).map(row).collect());
         view.iter().for_each(|row| answer(row, now));
-        let mut policy = PolicyRegistry::default().build(name, &config()).expect("the policy is built in");
+        let bounded = name.ends_with(BOUNDED);
+        let policy = name.strip_suffix(BOUNDED).unwrap_or(name);
+        let mut policy = PolicyRegistry::default().build(policy, &config(bounded)).expect("the policy is built in");
         let picker = policy.rebuild(now, &view, &mut Plan::new(7)).picker;
         let hashes = ["hash", "maglev", "rendezvous"].iter().any(|word| name.contains(word));
         Self {
@@ -139,7 +148,8 @@ fn names() -> Vec<String> {
         let short = name.strip_suffix("_experimental");
         short.is_some_and(|short| registry.names().any(|other| other == short))
     };
-    registry.names().filter(|name| !has_other(name)).map(str::to_owned).collect()
+    let bounded = ["ring_hash", "maglev", "rendezvous"].map(|name| format!("{name}{BOUNDED}"));
+    registry.names().filter(|name| !has_other(name)).map(str::to_owned).chain(bounded).collect()
 }
 
 fn picks(criterion: &mut Criterion) {

@@ -35,7 +35,7 @@ usage: cargo xtask COMMAND
   services [status|fetch]               which real servers are here; get those that are missing
   services start|stop NAME              run one by hand, with the configuration the tests use
   fuzz [WORD] [-- SECONDS]              run the fuzz targets whose name contains WORD, 10 seconds each
-  bench [NAME|all] [-- ARGS…]           run the benchmark of that name (pick, update, e2e)";
+  bench [NAME|all] [-- ARGS…]           run the benchmark of that name (pick, choose, update, e2e)";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

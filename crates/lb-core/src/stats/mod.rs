@@ -55,8 +55,8 @@ pub struct EndpointStats {
     utilization: AtomicU32,
     /// One more than reported; 0 is not said.
     reported_in_flight: AtomicU32,
-    /// An `f32` as bits, seconds; 0 is not said.
-    reported_latency: AtomicU32,
+    /// What calls in flight take of the capacity beyond one each.
+    extra: AtomicU64,
     /// In ticks; 0 is never.
     reported_at: AtomicI64,
     succeeded: AtomicU64,
@@ -68,8 +68,8 @@ pub struct EndpointStats {
 struct Seldom {
     failed: AtomicU64,
     cancelled: AtomicU64,
-    /// What calls in flight take of the capacity beyond one each.
-    extra: AtomicU64,
+    /// An `f32` as bits, seconds; 0 is not said.
+    reported_latency: AtomicU32,
     /// Made with the first success: many endpoints of a large set never get a call.
     histogram: OnceLock<Box<Histogram>>,
     row: InARow,
@@ -123,7 +123,7 @@ impl EndpointStats {
             self.reported_in_flight.store(in_flight.saturating_add(1), Ordering::Relaxed);
         }
         if let Some(latency) = load.latency {
-            self.reported_latency.store(latency.as_secs_f32().to_bits(), Ordering::Relaxed);
+            self.seldom.reported_latency.store(latency.as_secs_f32().to_bits(), Ordering::Relaxed);
         }
         self.reported_at.store(ticks(now), Ordering::Relaxed);
     }
@@ -142,7 +142,7 @@ impl EndpointStats {
 
     /// How long the server last said calls take there; `None` if it never said.
     pub fn reported_latency(&self) -> Option<Duration> {
-        duration(load_f32(&self.reported_latency))
+        duration(load_f32(&self.seldom.reported_latency))
     }
 
     /// How long ago the last report came; `None` if none ever did.
@@ -216,7 +216,7 @@ impl EndpointStats {
     #[inline]
     pub fn hold(&self, extra: u32) {
         if extra > 0 {
-            self.seldom.extra.fetch_add(u64::from(extra), Ordering::Relaxed);
+            self.extra.fetch_add(u64::from(extra), Ordering::Relaxed);
         }
     }
 
@@ -224,7 +224,7 @@ impl EndpointStats {
     #[inline]
     pub fn let_go(&self, extra: u32) {
         if extra > 0 {
-            self.seldom.extra.fetch_sub(u64::from(extra), Ordering::Relaxed);
+            self.extra.fetch_sub(u64::from(extra), Ordering::Relaxed);
         }
     }
 
@@ -232,14 +232,14 @@ impl EndpointStats {
     /// [cost](crate::PickHints::cost) if that is more.
     #[inline]
     pub fn taken(&self) -> u64 {
-        u64::from(self.in_flight()) + self.seldom.extra.load(Ordering::Relaxed)
+        u64::from(self.in_flight()) + self.extra.load(Ordering::Relaxed)
     }
 
     /// Makes the number of calls in flight this one, which somebody has from elsewhere. Calls that have begun before must not be
     /// ended.
     pub(crate) fn set_in_flight(&self, calls: u32) {
         self.in_flight.store(calls, Ordering::Relaxed);
-        self.seldom.extra.store(0, Ordering::Relaxed);
+        self.extra.store(0, Ordering::Relaxed);
     }
 
     /// Takes a latency and a share of failures for measured which somebody has from elsewhere.

@@ -120,6 +120,7 @@ impl Wanted<'_> {
         fold.0
     }
 
+    #[inline]
     fn is(&self, entry: &Entry) -> bool {
         let place = match self.place {
             Place::Anywhere => entry.prefer.is_empty() && entry.locality.is_none(),

@@ -64,10 +64,14 @@ impl Fold {
         self.0 = (wide >> 64) as u64 ^ wide as u64;
     }
 
-    /// Adds a text and its length: whole words, and the last eight bytes again. A text shorter than that is one word.
+    /// Adds a text and its length: whole words, and the last eight bytes again. A text shorter than that is one word, and an empty one
+    /// nothing.
     #[inline]
     pub(super) fn text(&mut self, text: &str) {
         let bytes = text.as_bytes();
+        if bytes.is_empty() {
+            return;
+        }
         let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
         self.0 = self.0.wrapping_add((bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes.last_chunk::<8>()) {

@@ -196,11 +196,26 @@ impl<'s> Search<'s> {
         self.limits.any() || group.unchecked.is_some() || !self.snapshot.posts.is_empty() || self.snapshot.shares.is_some()
     }
 
-    /// Lets the policy draw a few times until an endpoint will do, and then looks at every one.
+    /// Lets the policy draw until an endpoint will do, a few times, and then looks at every one. The first draw will do for most calls and
+    /// copies nothing.
+    #[inline]
     fn draw(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
-        let mut tried: SmallVec<[Slot; 8]> = SmallVec::from_slice(args.tried);
         args.scratch.begin();
-        for _ in 0..DRAWS {
+        match ask(group.picker, args) {
+            Choice::Pick { slot, feedback, .. } => match self.admit(group, slot, args) {
+                Some(permit) => Some(Choice::Pick { slot, feedback, permit }),
+                None => self.draw_again(group, args, slot),
+            },
+            choice => Some(choice),
+        }
+    }
+
+    /// After the first draw, which will not do.
+    #[cold]
+    fn draw_again(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>, first: Slot) -> Option<Choice<'s>> {
+        let mut tried: SmallVec<[Slot; 8]> = SmallVec::from_slice(args.tried);
+        self.refused(first, args, &mut tried);
+        for _ in 1..DRAWS {
             let mut again = PickArgs::new(args.now, args.method, args.headers, args.hints, args.scratch).with_tried(&tried);
             let choice = ask(group.picker, &mut again);
             let (key, token, probe, connect) = (again.key, again.token, again.probe, again.connect);
@@ -209,12 +224,7 @@ impl<'s> Search<'s> {
                 Choice::Pick { slot, feedback, .. } => match self.admit(group, slot, args) {
                     Some(permit) => Choice::Pick { slot, feedback, permit },
                     None => {
-                        args.scratch.again();
-                        let lots = self.snapshot.shares.as_ref().is_some_and(|shares| shares.draws_lots(slot, args));
-                        // Drawn with replacement, it is drawn in proportion.
-                        if !lots {
-                            tried.push(slot);
-                        }
+                        self.refused(slot, args, &mut tried);
                         continue;
                     }
                 },
@@ -223,7 +233,16 @@ impl<'s> Search<'s> {
             (args.token, args.probe, args.connect) = (token, probe, connect);
             return Some(choice);
         }
+        (args.token, args.probe, args.connect) = (0, None, None);
         self.look(group, args)
+    }
+
+    fn refused(&self, slot: Slot, args: &mut PickArgs<'_>, tried: &mut SmallVec<[Slot; 8]>) {
+        args.scratch.again();
+        // Drawn with replacement, it is drawn in proportion.
+        if !self.snapshot.shares.as_ref().is_some_and(|shares| shares.draws_lots(slot, args)) {
+            tried.push(slot);
+        }
     }
 
     /// The permit of an endpoint the policy drew; `None` if it will not do.
