@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::policy::ConfigError;
 
-/// By number.
-const NAMES: [&str; 17] = [
+/// The names of gRPC's status codes, by number.
+pub const CODE_NAMES: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",
@@ -63,7 +63,9 @@ impl StatusCodes {
         let mut set = Self::default();
         for code in value.as_array().ok_or_else(|| error(value))? {
             let number = match code {
-                Value::String(name) => NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)).map(|number| number as i64),
+                Value::String(name) => {
+                    CODE_NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)).map(|number| number as i64)
+                }
                 other => other.as_i64(),
             };
             let number = number.and_then(|number| i32::try_from(number).ok());
@@ -85,12 +87,12 @@ impl StatusCodes {
 }
 
 fn bit(code: i32) -> Option<u32> {
-    (1..NAMES.len() as i32).contains(&code).then(|| 1 << code)
+    (1..CODE_NAMES.len() as i32).contains(&code).then(|| 1 << code)
 }
 
 impl fmt::Debug for StatusCodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = NAMES.iter().enumerate().filter(|(number, _)| self.0 & (1 << number) != 0).map(|(_, name)| name);
+        let names = CODE_NAMES.iter().enumerate().filter(|(number, _)| self.0 & (1 << number) != 0).map(|(_, name)| name);
         f.debug_set().entries(names).finish()
     }
 }

@@ -37,7 +37,7 @@ mod pushback;
 mod throttle;
 
 pub use attempts::{Attempts, Ending, Next, Reached, Surfaced};
-pub use codes::StatusCodes;
+pub use codes::{CODE_NAMES, StatusCodes};
 pub use hedges::{HedgeStep, Hedges};
 pub use hedging::HedgingPolicy;
 pub use policy::RetryPolicy;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use lb_core::Locality;
+use lb_core::retry::CODE_NAMES;
 use lb_tonic::observe::CallStart;
 use opentelemetry::KeyValue;
 
@@ -14,27 +15,6 @@ const STATUS: &str = "grpc.status";
 const LOCALITY: &str = "grpc.lb.locality";
 const BACKEND_SERVICE: &str = "grpc.lb.backend_service";
 const CUSTOM: &str = "grpc.client.call.custom";
-
-/// The names of gRPC's codes, by number.
-pub(super) const STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 type Filter = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
@@ -97,7 +77,7 @@ impl Labels {
 /// The attributes of a call with this status.
 pub(super) fn with_status(method: &[KeyValue], status: usize) -> Vec<KeyValue> {
     let mut labels = method.to_vec();
-    labels.push(KeyValue::new(STATUS, STATUSES.get(status).copied().unwrap_or(STATUSES[2])));
+    labels.push(KeyValue::new(STATUS, CODE_NAMES.get(status).copied().unwrap_or(CODE_NAMES[2])));
     labels
 }
 

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use lb_core::Locality;
+use lb_core::retry::CODE_NAMES;
 use lb_tonic::observe::{AttemptEnd, AttemptStart, AttemptTrace, CallEnd, CallTrace};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Histogram};
 
 use super::instruments::Instruments;
-use super::labels::{Labels, STATUSES, with_status, written};
+use super::labels::{Labels, with_status, written};
 
 /// Localities told apart.
 const MAX_LOCALITIES: usize = 100;
@@ -18,7 +19,7 @@ const MAX_LOCALITIES: usize = 100;
 const OTHER: &str = "other";
 
 /// One of a kind for each status.
-type ByStatus<T> = [OnceLock<T>; STATUSES.len()];
+type ByStatus<T> = [OnceLock<T>; CODE_NAMES.len()];
 
 /// Hears of every call of one method; nothing in it belongs to a single call.
 pub(super) struct Method {
