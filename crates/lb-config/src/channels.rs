@@ -99,7 +99,7 @@ impl Channels {
     /// What of the configuration waits for [`rebuild`](Self::rebuild).
     pub fn waiting(&self) -> Diff {
         let state = self.state();
-        let changed = state.running.iter().flat_map(|(name, running)| running.waiting(name, &state.config)).collect();
+        let changed = state.running.values().flat_map(|running| running.waiting(&state.config)).collect();
         Diff { changed, ..Diff::default() }
     }
 
@@ -151,13 +151,14 @@ impl State {
             added.insert(Arc::clone(name), Running::build(new, settings, customize)?);
         }
         self.change_all(new)?;
-        for changed in &mut diff.changed {
+        for (name, running) in &self.running {
             // A limit the channel was built without is no lever, whatever was said meanwhile.
-            let running = changed.service.as_ref().and_then(|name| self.running.get(name));
-            changed.live &= running.is_none_or(|running| running.can_change(changed, new));
+            let waiting = running.waiting(new);
+            let own = diff.changed.iter_mut().filter(|changed| changed.service.as_ref() == Some(name));
+            own.for_each(|changed| changed.live &= !waiting.iter().any(|waiting| waiting.key == changed.key));
         }
         self.running.retain(|name, _| new.service(name).is_some());
-        self.running.iter().for_each(|(name, running)| running.tell(name, &diff));
+        self.running.values().for_each(|running| running.tell(&diff));
         self.running.extend(added);
         self.config = new.clone();
         Ok(diff)

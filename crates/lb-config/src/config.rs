@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::diff::Diff;
+use crate::diff::{self, Changed, Diff, outer};
 use crate::explain::Explanation;
 use crate::keys::{self, HIDDEN, Scope};
 use crate::layer::Layer;
@@ -180,6 +180,11 @@ impl Config {
         Diff::between((&self.inner.entries, &self.inner.services), (&new.inner.entries, &new.inner.services))
     }
 
+    /// What another one changes for one service.
+    pub(crate) fn diff_of(&self, service: &Arc<str>, new: &Self) -> Vec<Changed> {
+        diff::compare(Some(service), &self.inner.entries, &new.inner.entries)
+    }
+
     pub(crate) fn view<'a>(&'a self, service: &'a Arc<str>) -> View<'a> {
         View::new(&self.inner.entries, Some(service))
     }
@@ -197,10 +202,6 @@ fn fill(tree: &mut Value, view: View<'_>, concerns: impl Fn(Scope) -> bool) {
         let value = view.value(key).filter(|_| counts);
         value.into_iter().for_each(|value| put(tree, key.path, shown(key.path, value)));
     }
-}
-
-fn outer(section: &str) -> &str {
-    section.rsplit_once('.').map_or("", |(outer, _)| outer)
 }
 
 fn shown(path: &str, value: Value) -> Value {

@@ -1,10 +1,11 @@
 //! What one configuration changes in another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::keys::{self, Change, HIDDEN, Key, Scope};
 use crate::layer::shown_path;
@@ -46,26 +47,15 @@ pub struct Changed {
 
 impl Diff {
     pub(crate) fn between(old: (&Entries, &Services), new: (&Entries, &Services)) -> Self {
-        let (before, after) = (View::new(old.0, None), View::new(new.0, None));
-        let mut diff = Self::default();
-        diff.compare(None, before, after, |scope| scope == Scope::Top);
+        let mut diff = Self { changed: compare(None, old.0, new.0), ..Self::default() };
         for name in new.1.keys() {
             match old.1.contains_key(name) {
-                true => {
-                    let (before, after) = (View::new(old.0, Some(name)), View::new(new.0, Some(name)));
-                    diff.compare(Some(name), before, after, |scope| scope != Scope::Top);
-                }
+                true => diff.changed.extend(compare(Some(name), old.0, new.0)),
                 false => diff.added.push(Arc::clone(name)),
             }
         }
         diff.removed.extend(old.1.keys().filter(|name| !new.1.contains_key(*name)).cloned());
         diff
-    }
-
-    fn compare(&mut self, service: Option<&Arc<str>>, before: View<'_>, after: View<'_>, concerns: impl Fn(Scope) -> bool) {
-        for key in keys::all().iter().filter(|key| concerns(key.scope)) {
-            self.changed.extend(compare(service, before, after, key));
-        }
     }
 
     /// Whether nothing changes.
@@ -89,20 +79,57 @@ impl Diff {
     }
 }
 
-fn compare(service: Option<&Arc<str>>, before: View<'_>, after: View<'_>, key: &'static Key) -> Option<Changed> {
-    // A switch counts wherever its outer section does, so that off to on shows.
-    let value = |view: View<'_>| if key.is_switch() || view.counts(key) { view.value(key) } else { None };
-    let (old, new) = (value(before), value(after));
+/// What changes for one service, or with `None` for what is no service's.
+pub(crate) fn compare(service: Option<&Arc<str>>, old: &Entries, new: &Entries) -> Vec<Changed> {
+    let (before, after) = (Seen::new(View::new(old, service)), Seen::new(View::new(new, service)));
+    let concerns = |key: &&Key| (key.scope == Scope::Top) == service.is_none();
+    keys::all().iter().filter(concerns).filter_map(|key| changed(service, &before, &after, key)).collect()
+}
+
+/// A view, and the sections in it that have any effect.
+struct Seen<'a> {
+    view: View<'a>,
+    counting: HashSet<&'static str>,
+}
+
+impl<'a> Seen<'a> {
+    fn new(view: View<'a>) -> Self {
+        let counting = keys::sections().iter().map(|section| section.path).filter(|path| view.counts_section(path));
+        Self { view, counting: counting.chain([""]).collect() }
+    }
+
+    fn counts(&self, key: &Key) -> bool {
+        // A switch counts wherever its outer section does, so that off to on shows.
+        let section = if key.is_switch() { outer(key.section()) } else { key.section() };
+        self.counting.contains(section)
+    }
+
+    fn value(&self, key: &'static Key) -> Option<Value> {
+        if self.counts(key) { self.view.value(key) } else { None }
+    }
+}
+
+fn changed(service: Option<&Arc<str>>, before: &Seen<'_>, after: &Seen<'_>, key: &'static Key) -> Option<Changed> {
+    let unsaid = |seen: &Seen<'_>| !key.is_switch() && seen.view.find(key).is_none();
+    if before.counts(key) == after.counts(key) && unsaid(before) && unsaid(after) {
+        return None;
+    }
+    let (old, new) = (before.value(key), after.value(key));
     if old == new {
         return None;
     }
-    let show = |value: Option<&serde_json::Value>| value.map(|value| key.kind.show(value));
+    let show = |value: Option<&Value>| value.map(|value| key.kind.show(value));
     let live = match key.change {
         Change::Live | Change::Told => true,
         Change::LiveOnceSet => old.as_ref().is_some_and(|old| *old != false),
         Change::NewChannel => false,
     };
     Some(Changed { service: service.cloned(), key: key.path, from: show(old.as_ref()), to: show(new.as_ref()), live })
+}
+
+/// The section that a section is in.
+pub(crate) fn outer(section: &str) -> &str {
+    section.rsplit_once('.').map_or("", |(outer, _)| outer)
 }
 
 impl fmt::Display for Changed {

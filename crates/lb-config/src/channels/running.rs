@@ -91,24 +91,18 @@ impl Running {
         })
     }
 
-    /// Whether a change reaches the channel as it was built.
-    pub(super) fn can_change(&self, changed: &Changed, new: &Config) -> bool {
-        let since = self.built.diff(new);
-        since.of(&self.name).find(|since| since.key == changed.key).is_none_or(|since| since.live)
-    }
-
-    /// What waits for another channel.
-    pub(super) fn waiting(&self, name: &str, config: &Config) -> Vec<Changed> {
-        self.built.diff(config).of(name).filter(|changed| !changed.live).cloned().collect()
+    /// What waits for another channel, so that this is as configured.
+    pub(super) fn waiting(&self, config: &Config) -> Vec<Changed> {
+        self.built.diff_of(&self.name, config).into_iter().filter(|changed| !changed.live).collect()
     }
 
     /// Tells of its part of what has changed.
-    pub(super) fn tell(&self, name: &str, diff: &Diff) {
-        let changes: Vec<String> = diff.of(name).map(Changed::to_string).collect();
+    pub(super) fn tell(&self, diff: &Diff) {
+        let changes: Vec<String> = diff.of(&self.name).map(Changed::to_string).collect();
         if changes.is_empty() {
             return;
         }
-        let waiting = diff.of(name).filter(|changed| !changed.live).count();
+        let waiting = diff.of(&self.name).filter(|changed| !changed.live).count();
         let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
         self.channel.announce(LbEvent::SettingsChanged { changes: changes.join("\n").into(), waiting });
     }

@@ -177,3 +177,14 @@ proptest! {
         prop_assert_eq!(one.as_ref().map(Config::to_json).map_err(ToString::to_string), other.as_ref().map(Config::to_json).map_err(ToString::to_string));
     }
 }
+
+/// Linear in the services: a change of what all have is told of each.
+#[test]
+fn many_services_are_one_configuration_like_any_other() {
+    let service = json!({"endpoints": ["1.2.3.4:5"], "timeout": "3s", "retry": {"maxAttempts": 4}});
+    let services: serde_json::Map<_, _> = (0..200).map(|index| (format!("s{index}"), service.clone())).collect();
+    let one = config(json!({"services": services, "preset": "gateway"}));
+    let other = one.with("test", &json!({"timeout": "9s", "maxAttempts": 7})).unwrap();
+    assert_eq!(one.diff(&other).changed.len(), 200, "the timeout is each one's own");
+    assert!(one.diff(&one).is_empty());
+}
