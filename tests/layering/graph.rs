@@ -25,7 +25,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-server", &["lb-core", "lb-orca"]),
     // They read channels and pull their levers, which only lb-tonic has.
     ("lb-telemetry", &["lb-core", "lb-tonic"]),
-    ("lb-admin", &["lb-core", "lb-tonic"]),
+    // And it shows and changes what they are configured with, if the program is configured at all.
+    ("lb-admin", &["lb-core", "lb-tonic", "lb-config"]),
     // It turns what is configured into builders, so it knows what those take: checks, connections, resolvers with options of their own.
     ("lb-config", &["lb-core", "lb-tonic", "lb-health", "lb-transport", "lb-resolver-static", "lb-resolver-dns"]),
     ("lb-sim", &["lb-core"]),

@@ -11,6 +11,8 @@ use tokio::task::JoinHandle;
 
 use crate::app::{App, Settings};
 use crate::config::ConfigSource;
+#[cfg(feature = "config")]
+use crate::configured::Configured;
 use crate::error::AdminError;
 use crate::limits::AdminLimits;
 use crate::services::Services;
@@ -120,6 +122,17 @@ impl AdminBuilder {
     /// server makes one change after the other.
     pub fn config(mut self, source: Arc<dyn ConfigSource>) -> Self {
         self.settings.config = Some(source);
+        self
+    }
+
+    /// Shows and steers the channels of a configuration, whichever they are at any time, and shows and changes the configuration itself:
+    /// `PUT config` replaces all that was said of it, `POST reload` reads `sources` again. What of it cannot count for channels that run
+    /// is among the changes with `"live": false`. This keeps the channels alive as long as the server runs.
+    #[cfg(feature = "config")]
+    pub fn configured(mut self, channels: &lb_config::Channels, sources: lb_config::Sources) -> Self {
+        let listed = channels.clone();
+        self.settings.services.follow(move || listed.all());
+        self.settings.config = Some(Arc::new(Configured::new(channels.clone(), sources)));
         self
     }
 

@@ -37,6 +37,8 @@ mod audit;
 pub mod channelz;
 #[cfg(feature = "http")]
 mod config;
+#[cfg(all(feature = "http", feature = "config"))]
+mod configured;
 #[cfg(feature = "http")]
 mod dashboard;
 #[cfg(feature = "http")]

@@ -1,6 +1,7 @@
 //! The channels that are looked at, by name.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lb_tonic::{LbChannel, WeakChannel};
@@ -10,7 +11,18 @@ use lb_tonic::{LbChannel, WeakChannel};
 /// It keeps no channel alive: one that nobody else has any more is gone from here too. So an admin server may be started once, early, and
 /// never be the reason that a connection stays open.
 #[derive(Debug, Clone, Default)]
-pub struct Services(Arc<Mutex<BTreeMap<Arc<str>, WeakChannel>>>);
+pub struct Services(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    /// Those that were added.
+    named: BTreeMap<Arc<str>, WeakChannel>,
+    /// Lists kept by others, asked each time.
+    followed: Vec<Arc<List>>,
+}
+
+/// Channels by the names of their services, as they are now.
+type List = dyn Fn() -> Vec<(Arc<str>, LbChannel)> + Send + Sync;
 
 impl Services {
     /// No channels.
@@ -21,31 +33,54 @@ impl Services {
     /// Adds a channel under this name; one that had it is forgotten, and lives on.
     pub fn add(&self, name: impl Into<Arc<str>>, channel: &LbChannel) {
         let (name, channel) = (name.into(), channel.downgrade());
-        let mut channels = self.lock();
-        channels.retain(|_, channel| channel.upgrade().is_some());
-        channels.insert(name, channel);
+        let mut inner = self.lock();
+        inner.named.retain(|_, channel| channel.upgrade().is_some());
+        inner.named.insert(name, channel);
     }
 
     /// Forgets a channel, which lives on; whether there was one.
     pub fn remove(&self, name: &str) -> bool {
-        self.lock().remove(name).is_some_and(|channel| channel.upgrade().is_some())
+        self.lock().named.remove(name).is_some_and(|channel| channel.upgrade().is_some())
     }
 
     /// The channel of this name, if anybody still has it.
     pub fn get(&self, name: &str) -> Option<LbChannel> {
-        let channel = self.lock().get(name).cloned();
-        channel?.upgrade()
+        let (channel, followed) = {
+            let inner = self.lock();
+            (inner.named.get(name).cloned(), inner.followed.clone())
+        };
+        let listed = || followed.iter().flat_map(|list| list()).find(|(listed, _)| **listed == *name).map(|(_, channel)| channel);
+        channel.and_then(|channel| channel.upgrade()).or_else(listed)
     }
 
     /// Every channel that still exists, ordered by name.
     pub fn all(&self) -> Vec<(Arc<str>, LbChannel)> {
         // A channel that ends here, as its last owner, must not do so under the lock.
-        let channels: Vec<_> = self.lock().iter().map(|(name, channel)| (Arc::clone(name), channel.clone())).collect();
-        channels.into_iter().filter_map(|(name, channel)| Some((name, channel.upgrade()?))).collect()
+        let (named, followed) = {
+            let inner = self.lock();
+            (inner.named.clone(), inner.followed.clone())
+        };
+        let listed = followed.iter().flat_map(|list| list());
+        let named = named.into_iter().filter_map(|(name, channel)| Some((name, channel.upgrade()?)));
+        // Of two of one name the one that was added counts.
+        let all: BTreeMap<Arc<str>, LbChannel> = listed.chain(named).collect();
+        all.into_iter().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, WeakChannel>> {
+    /// Holds the channels of this list, too, whichever they are whenever somebody looks.
+    #[cfg(all(feature = "http", feature = "config"))]
+    pub(crate) fn follow(&self, list: impl Fn() -> Vec<(Arc<str>, LbChannel)> + Send + Sync + 'static) {
+        self.lock().followed.push(Arc::new(list));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").field("named", &self.named.keys()).field("lists", &self.followed.len()).finish()
     }
 }
 

@@ -5,6 +5,8 @@ mod access;
 mod algorithms;
 mod audit;
 mod client;
+#[cfg(feature = "config")]
+mod configured;
 mod document;
 mod levers;
 mod limits;

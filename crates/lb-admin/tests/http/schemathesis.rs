@@ -58,7 +58,7 @@ async fn it_finds_no_500_and_nothing_the_description_does_not_say() {
             "--seed",
             "1",
         ])
-        .args(["--continue-on-failure", "--generation-database", "none"])
+        .args(["--continue-on-failure", "--suppress-health-check", "all", "--generation-database", "none"])
         .current_dir(&dir)
         .stdin(Stdio::null())
         .kill_on_drop(true)
