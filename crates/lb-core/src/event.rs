@@ -2,6 +2,7 @@
 
 mod subject;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -173,7 +174,7 @@ pub enum LbEvent {
         /// After.
         to: ConnectivityState,
     },
-    /// An endpoint became overloaded, or no longer is; from [`detect_overload`](crate::advice::detect_overload).
+    /// An endpoint became overloaded, or no longer is; as [`detect_overload`](crate::advice::detect_overload) has it.
     Overloaded {
         /// Which endpoint.
         endpoint: EndpointKey,
@@ -222,19 +223,23 @@ pub enum LbEvent {
         /// The endpoint it is at now.
         to: Arc<str>,
     },
-    /// Somebody set how loaded an endpoint is.
+    /// An endpoint's load is another than was told last, by 5 per cent of its capacity or more; or somebody set it. A channel looks once a
+    /// second, while somebody listens, and tells of at most 64 endpoints then.
     LoadUpdated {
         /// Which endpoint.
         endpoint: EndpointKey,
         /// In per cent of its capacity.
         percent: u32,
     },
-    /// Somebody set an endpoint healthy or not.
+    /// A health check, the registry, or a program by hand says of an endpoint what was not said before. That it cannot be connected is a
+    /// change of its [state](Self::SubchannelState) instead.
     HealthChanged {
         /// Which endpoint.
         endpoint: EndpointKey,
         /// Whether it may get calls.
         healthy: bool,
+        /// What was said, if it is bad news.
+        reason: Option<Arc<str>>,
     },
     /// A [circuit breaker](crate::breaker) changed.
     BreakerChanged {
@@ -249,10 +254,14 @@ pub enum LbEvent {
         /// Why.
         reason: BreakerReason,
     },
-    /// A [selector](crate::selector) found no endpoint.
+    /// A [selector](crate::selector), or calls, found no endpoint. A channel tells of all its calls of a second together.
     SelectionFailed {
-        /// Why.
+        /// Why, in full, of the first of them: how many endpoints each condition removed.
         reason: Arc<str>,
+        /// How many calls.
+        calls: u64,
+        /// How many of them for which kind of reason, such as `nothing_fits`; a selector does not say.
+        reasons: BTreeMap<&'static str, u64>,
     },
     /// A subscriber was too slow and lost this many events; told to it alone.
     Lagged(u64),
@@ -361,14 +370,17 @@ impl fmt::Display for LbEvent {
             }
             Self::SettingsRefused(problems) => write!(f, "configuration refused, the last good one stands: {problems}"),
             Self::SessionMoved { session, from, to } => write!(f, "session {session:016x} moved from {from} to {to}"),
-            Self::LoadUpdated { endpoint, percent } => write!(f, "endpoint {endpoint} set to a load of {percent} %"),
-            Self::HealthChanged { endpoint, healthy: true } => write!(f, "endpoint {endpoint} set healthy"),
-            Self::HealthChanged { endpoint, healthy: false } => write!(f, "endpoint {endpoint} set unhealthy"),
+            Self::LoadUpdated { endpoint, percent } => write!(f, "endpoint {endpoint} at a load of {percent} %"),
+            Self::HealthChanged { endpoint, healthy, reason } => {
+                write!(f, "endpoint {endpoint} {}", if *healthy { "healthy" } else { "unhealthy" })?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
             Self::BreakerChanged { endpoint, group, from, to, reason } => {
                 let group = if **group == *"*" { String::new() } else { format!(" for {group}") };
                 write!(f, "breaker of {endpoint}{group} {from} -> {to}: {reason}")
             }
-            Self::SelectionFailed { reason } => write!(f, "selection failed: {reason}"),
+            Self::SelectionFailed { reason, calls: 1, .. } => write!(f, "selection failed: {reason}"),
+            Self::SelectionFailed { reason, calls, .. } => write!(f, "selection failed for {calls} calls, the first: {reason}"),
             Self::Lagged(lost) => write!(f, "{lost} events lost by a slow subscriber"),
         }
     }

@@ -1,6 +1,7 @@
 //! Making a channel.
 
 mod build;
+mod loads;
 mod observe;
 mod repeats;
 mod service_config;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use lb_core::advice::{Limits, ScalingConfig};
 use lb_core::breaker::{BreakerConfig, RemoteBreaker};
 use lb_core::gate::Gatekeeper;
 use lb_core::queue::QueueConfig;
@@ -88,6 +90,8 @@ pub struct LbChannelBuilder {
     max_response: Option<usize>,
     observers: Vec<Arc<dyn Observer>>,
     call_observers: Vec<Arc<dyn CallObserver>>,
+    pub(crate) overload: Limits,
+    pub(crate) scaling: Option<ScalingConfig>,
     sessions: Option<SessionConfig>,
     service_config: ServiceConfigUpdate,
     follow_resolver: bool,
@@ -134,6 +138,8 @@ impl LbChannelBuilder {
             max_response: None,
             observers: Vec::new(),
             call_observers: Vec::new(),
+            overload: Limits::default(),
+            scaling: None,
             sessions: None,
             service_config: ServiceConfigUpdate::Absent,
             follow_resolver: true,

@@ -29,11 +29,12 @@ use crate::call::{Call, Configured, Guard, Head, LastFailure, Picked, ResponseBo
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::events::Events;
+use crate::inbox::Order;
 use crate::options::PickOptions;
 use crate::pick_handle::PickHandle;
 use crate::resolver_status::ResolverStatus;
 use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
-use crate::shared::{Handle, Order};
+use crate::shared::Handle;
 use crate::snapshot::{ChannelSnapshot, SnapshotSource};
 use crate::stats::ChannelStats;
 
@@ -172,7 +173,9 @@ impl LbChannel {
     /// Follows what happens in the channel from now on. A subscriber that falls behind loses the oldest events and is told how
     /// many; it never holds anybody up.
     pub fn subscribe(&self) -> Events {
-        Events::new(self.handle.shared().events.subscribe())
+        let events = Events::new(self.handle.shared().events.subscribe());
+        self.handle.shared().inbox.listen();
+        events
     }
 
     /// The table of sessions, to look at, to clear and to keep over a restart; `None` if the channel has none.

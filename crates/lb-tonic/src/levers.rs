@@ -5,7 +5,7 @@ use lb_core::recovery::Recovering;
 use lb_core::{EndpointKey, LbEvent};
 
 use crate::channel::LbChannel;
-use crate::shared::Order;
+use crate::inbox::Order;
 
 impl LbChannel {
     /// Gives an endpoint no new calls and no connection: calls in progress finish, then its connection is closed and none is made. Its

@@ -29,6 +29,7 @@ mod endpoints;
 mod error;
 mod events;
 mod header;
+mod inbox;
 mod inspect;
 pub mod interceptors;
 mod levers;
@@ -36,6 +37,7 @@ mod limits;
 mod load;
 pub mod observe;
 mod options;
+mod pick_failures;
 mod pick_handle;
 mod picked;
 mod policy_choice;
@@ -73,7 +75,7 @@ pub use request_limit::RequestLimit;
 pub use resolver_status::ResolverStatus;
 pub use resolvers::ResolverRegistry;
 pub use sessions::{SessionConfig, SessionCursor, SessionExport, SessionPage, SessionStore, SessionTokens, TokenStats};
-pub use stats::{BreakerTotals, ChannelStats, ClientStats, EndpointTotals, HealthCheckerStats, SessionTotals};
+pub use stats::{BreakerTotals, ChannelStats, ClientStats, EndpointTotals, HealthCheckerStats, ScalingStatus, SessionTotals};
 // What connections say of themselves, for those who look at channels and know no transport.
 pub use lb_transport::{SocketInfo, SocketRef, SocketSecurity, next_serial};
 #[cfg(feature = "tonic-endpoint")]

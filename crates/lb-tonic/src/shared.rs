@@ -1,7 +1,6 @@
 //! What the clones of a channel, its calls and its driver share.
 
 use std::collections::BTreeSet;
-use std::mem;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -10,24 +9,26 @@ use arc_swap::ArcSwap;
 use lb_core::gate::{GateListener, GateSignal};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::retry::{Throttle, Throttling};
-use lb_core::service_config::ServiceConfig;
-use lb_core::{History, LbEvent, Observer, Performance, PolicyRegistry, Scratch, Slot, Snapshot};
+use lb_core::{History, LbEvent, Performance, PolicyRegistry, Scratch, Snapshot};
 use serde_json::json;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::breakers::ChannelBreakers;
 use crate::call::Observers;
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
+use crate::inbox::Inbox;
 use crate::inspect::Birth;
 use crate::limits::ChannelLimits;
+use crate::pick_failures::PickFailures;
 use crate::queue::CallQueue;
 use crate::repeats::Repeats;
 use crate::request_limit::RequestLimit;
 use crate::resolver_status::Resolution;
-use crate::sessions::{ChannelSessions, Moved};
+use crate::sessions::ChannelSessions;
 use crate::snapshot::ChannelSnapshot;
+use crate::stats::ScalingStatus;
 
 /// How many events a subscriber may be behind before it loses the oldest.
 const EVENT_BACKLOG: usize = 1024;
@@ -50,6 +51,9 @@ pub(crate) struct Shared {
     pub(crate) events: broadcast::Sender<LbEvent>,
     queue: Option<Arc<CallQueue>>,
     history: Mutex<History>,
+    pub(crate) pick_failures: PickFailures,
+    /// What the scaling signal said last; `None` without one, and before its first look.
+    pub(crate) scaling: Mutex<Option<ScalingStatus>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -80,6 +84,8 @@ impl Shared {
             events: broadcast::Sender::new(EVENT_BACKLOG),
             queue,
             history: Mutex::new(History::new(Instant::now().into_std())),
+            pick_failures: PickFailures::default(),
+            scaling: Mutex::default(),
         })
     }
 
@@ -178,111 +184,6 @@ pub(crate) struct Waiting(Arc<Shared>);
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// What clones and calls want of the driver. Bounded: wishes that repeat are one.
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    wishes: Mutex<Wishes>,
-    notify: Notify,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Wishes {
-    pub(crate) exit_idle: bool,
-    pub(crate) connect: BTreeSet<Slot>,
-    pub(crate) orders: Vec<Order>,
-    pub(crate) check_health: bool,
-    pub(crate) rebuild: bool,
-    pub(crate) moved: Moved,
-    pub(crate) observers: Vec<Arc<dyn Observer>>,
-    pub(crate) close: bool,
-}
-
-/// What the program wants done, in the order in which it was said.
-#[derive(Debug)]
-pub(crate) enum Order {
-    Machine(Command),
-    Configure(Option<Arc<ServiceConfig>>),
-    Announce(LbEvent),
-}
-
-impl Inbox {
-    pub(crate) fn exit_idle(&self) {
-        self.change(|wishes| wishes.exit_idle = true);
-    }
-
-    pub(crate) fn connect(&self, slot: Slot) {
-        self.change(|wishes| {
-            wishes.connect.insert(slot);
-        });
-    }
-
-    pub(crate) fn command(&self, command: Command) {
-        self.order(Order::Machine(command));
-    }
-
-    pub(crate) fn order(&self, order: Order) {
-        self.change(|wishes| wishes.orders.push(order));
-    }
-
-    pub(crate) fn check_health(&self) {
-        self.change(|wishes| wishes.check_health = true);
-    }
-
-    /// Stages and policies shall look again.
-    pub(crate) fn rebuild(&self) {
-        self.change(|wishes| wishes.rebuild = true);
-    }
-
-    /// Somebody wants to hear of what happens from now on.
-    pub(crate) fn observe(&self, observer: Arc<dyn Observer>) {
-        self.change(|wishes| wishes.observers.push(observer));
-    }
-
-    /// A session has moved; told by the driver, so that observers hear everything in order and on one task.
-    pub(crate) fn moved(&self, event: LbEvent) {
-        self.change(|wishes| wishes.moved.push(event));
-    }
-
-    fn close(&self) {
-        self.change(|wishes| wishes.close = true);
-    }
-
-    /// Waits until there are wishes. Cancel safe.
-    pub(crate) async fn wished(&self) -> Wishes {
-        loop {
-            let notified = self.notify.notified();
-            let wishes = mem::take(&mut *self.lock());
-            if !wishes.is_empty() {
-                return wishes;
-            }
-            notified.await;
-        }
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Wishes)) {
-        change(&mut self.lock());
-        self.notify.notify_one();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Wishes> {
-        // No code that can panic runs under the lock.
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Wishes {
-    fn is_empty(&self) -> bool {
-        !self.exit_idle
-            && !self.check_health
-            && !self.rebuild
-            && !self.close
-            && self.connect.is_empty()
-            && self.orders.is_empty()
-            && self.moved.is_empty()
-            && self.observers.is_empty()
     }
 }
 

@@ -6,7 +6,8 @@
 //! For numbers over a window, such as calls a second in the last minute, the channel's own task writes down every 10 s by how much the
 //! counters have grown ([`lb_core::History`]); it does so only while the channel is not IDLE.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use lb_core::breaker::BreakerState;
@@ -50,6 +51,8 @@ pub struct ChannelStats {
     pub health_checks: Option<HealthCheckerStats>,
     /// Whom [outlier detection](crate::LbChannelBuilder::outlier_detection) has found so far.
     pub ejections: EjectionCounts,
+    /// What its scaling signal says; `None` without one, and for the first second.
+    pub scaling: Option<ScalingStatus>,
     /// Its sessions; `None` if it keeps none in a table.
     pub sessions: Option<SessionTotals>,
     /// What became of session tokens; `None` if its sessions are not kept by tokens.
@@ -129,8 +132,23 @@ pub struct ClientStats {
     pub dropped: u64,
     /// The queue of calls that wait for a place; `None` if there is none.
     pub queue: Option<QueueStats>,
+    /// Calls that found no endpoint, by the kind of reason, such as `nothing_fits`; an attempt that is made again counts each time.
+    pub pick_failures: BTreeMap<&'static str, u64>,
     /// Tokens left for retries; `None` if they are not throttled. Retries stop at half of the most there may be.
     pub retry_tokens: Option<f64>,
+}
+
+/// What the [scaling signal](crate::LbChannelBuilder::scaling) says now.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct ScalingStatus {
+    /// Endpoints that can take calls.
+    pub current: u32,
+    /// How many there should be: what was advised last, until there are as many; else as many as there are.
+    pub desired: u32,
+    /// Their mean load as a share of their capacity; `None` if of none it is known.
+    pub load: Option<f64>,
 }
 
 /// What health checks have found, over the endpoints that are listed now. As data, times are seconds with decimals.
@@ -189,6 +207,7 @@ impl ChannelStats {
             client: ClientStats::of(handle),
             health_checks: HealthCheckerStats::of(endpoints.iter().filter_map(|endpoint| endpoint.health_check)),
             ejections: snapshot.ejections,
+            scaling: *handle.shared().scaling.lock().unwrap_or_else(PoisonError::into_inner),
             sessions,
             session_tokens: handle.sessions().and_then(ChannelSessions::tokens).map(SessionTokens::stats),
             endpoints,
@@ -261,6 +280,7 @@ impl ClientStats {
             shed: handle.shared().limits.shed(),
             dropped: handle.max_requests().map_or(0, RequestLimit::dropped),
             queue: handle.queue().map(|queue| queue.stats()),
+            pick_failures: handle.shared().pick_failures.by_kind(),
             retry_tokens: handle.shared().throttle.tokens(),
         }
     }

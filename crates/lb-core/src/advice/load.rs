@@ -80,6 +80,12 @@ impl Limits {
         }
         Ok(Self { overload, relief })
     }
+
+    /// Whether an endpoint of this load is overloaded, if it was or was not before: above [`overload`](Self::overload) it is, below
+    /// [`relief`](Self::relief) it is not, in between it stays what it was.
+    pub fn is_overload(&self, load: f64, was: bool) -> bool {
+        load > self.overload || (was && load >= self.relief)
+    }
 }
 
 impl Load {

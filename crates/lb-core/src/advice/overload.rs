@@ -36,7 +36,7 @@ pub fn detect_overload(limits: &Limits, overloaded: &mut BTreeSet<EndpointKey>, 
     for load in loads {
         let share = load.share().unwrap_or(0.0);
         let was = before.contains(&load.endpoint);
-        let is = share > limits.overload || (was && share >= limits.relief);
+        let is = limits.is_overload(share, was);
         if is {
             overloaded.insert(load.endpoint.clone());
         }

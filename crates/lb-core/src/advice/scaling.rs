@@ -131,6 +131,11 @@ impl ScalingSignal {
         Ok(Self { config: config.checked()?, ..Self::default() })
     }
 
+    /// What it was made with.
+    pub fn config(&self) -> &ScalingConfig {
+        &self.config
+    }
+
     /// Looks at the loads, best about once a second, and says so if there should be more or fewer endpoints.
     ///
     /// Endpoints that are not healthy count as not there, those of unknown load as loaded as the others are. Without any known load

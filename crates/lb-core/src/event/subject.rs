@@ -62,6 +62,7 @@ impl LbEvent {
             | Self::Promoted { .. }
             | Self::Panic { panicking: true, .. }
             | Self::Overloaded { overloaded: true, .. }
+            | Self::SelectionFailed { .. }
             | Self::HealthChanged { healthy: false, .. } => Severity::Warning,
             // The end of what was a warning.
             Self::SubchannelState { from: ConnectivityState::TransientFailure, .. } => Severity::Info,

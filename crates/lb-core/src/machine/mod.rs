@@ -260,6 +260,7 @@ impl Machine {
         }
         self.events.extend(difference.added.into_iter().map(LbEvent::EndpointAdded));
         self.events.extend(difference.updated.into_iter().map(LbEvent::EndpointUpdated));
+        self.events.extend(difference.health);
     }
 
     /// Forgets the resolver's error; whether there was one.
@@ -326,6 +327,7 @@ impl Machine {
     fn health(&mut self, slot: Slot, attempt: AttemptId, status: ServingStatus) {
         if let Some(subchannel) = self.table.current_mut(slot, attempt) {
             self.dirty |= subchannel.health(status);
+            self.events.extend(subchannel.health_news());
         }
     }
 

@@ -11,6 +11,7 @@ use crate::address::Address;
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::connectivity::ConnectivityState;
 use crate::endpoint::Endpoint;
+use crate::event::LbEvent;
 use crate::gate::{self, GateSignal, Gatekeeper, Gates};
 use crate::health::ServingStatus;
 use crate::policy::SubchannelView;
@@ -37,6 +38,8 @@ pub(super) struct Subchannel {
     pub(super) wanted: bool,
     link: Link,
     failure: Option<Arc<str>>,
+    /// Whether its health check has said last that it serves, on this connection or an earlier one.
+    serves: Option<bool>,
     addresses: Vec<AddressState>,
     /// Not before this time, for connections that were lost right after they came up.
     not_before: Option<Instant>,
@@ -70,7 +73,18 @@ impl Subchannel {
     pub(super) fn new(slot: Slot, endpoint: Arc<Endpoint>, outfit: &Outfit) -> Self {
         let addresses = endpoint.addresses().iter().map(|address| AddressState::new(address, &outfit.backoff)).collect();
         let (stats, gates) = (Arc::default(), gate::gates(&outfit.gatekeepers, &endpoint, &outfit.gate_signal));
-        Self { slot, endpoint, stats, gates, wanted: false, link: Link::None, failure: None, addresses, not_before: None }
+        Self {
+            slot,
+            endpoint,
+            stats,
+            gates,
+            wanted: false,
+            link: Link::None,
+            failure: None,
+            serves: None,
+            addresses,
+            not_before: None,
+        }
     }
 
     /// Takes over another order of addresses and other attributes; backoff stays with each address.
@@ -207,6 +221,18 @@ impl Subchannel {
         }
         *health = status;
         true
+    }
+
+    /// What its health check says, if that is another than it said before.
+    pub(super) fn health_news(&mut self) -> Option<LbEvent> {
+        let Link::Connection { health, .. } = &self.link else { return None };
+        let (healthy, reason) = match health {
+            ServingStatus::Unknown => return None,
+            ServingStatus::Serving | ServingStatus::Degraded(_) => (true, None),
+            ServingStatus::NotServing(reason) => (false, Some(Arc::clone(reason))),
+        };
+        let news = self.serves.replace(healthy) != Some(healthy);
+        news.then(|| LbEvent::HealthChanged { endpoint: self.endpoint.key().clone(), healthy, reason })
     }
 
     pub(super) fn reset_backoff(&mut self) {

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
+use crate::attributes::RegistryHealth;
 use crate::endpoint::{Endpoint, EndpointKey};
+use crate::event::LbEvent;
 use crate::slot::Slot;
 
 use super::event::AttemptId;
@@ -37,6 +39,8 @@ pub(super) struct Difference {
     pub(super) added: Vec<EndpointKey>,
     pub(super) updated: Vec<EndpointKey>,
     pub(super) removed: Vec<Subchannel>,
+    /// What the registry says of the health of known endpoints, where that is news.
+    pub(super) health: Vec<LbEvent>,
     /// The same endpoints in another order.
     pub(super) reordered: bool,
 }
@@ -140,6 +144,7 @@ impl Table {
             && *subchannel.endpoint != endpoint
         {
             difference.updated.push(endpoint.key().clone());
+            difference.health.extend(health_news(&subchannel.endpoint, &endpoint));
             subchannel.update(Arc::new(endpoint));
         }
     }
@@ -166,4 +171,13 @@ impl Table {
         self.by_key.remove(subchannel.endpoint.key());
         Some(subchannel)
     }
+}
+/// What the registry says of an endpoint's health, if it said another thing before.
+fn health_news(before: &Endpoint, after: &Endpoint) -> Option<LbEvent> {
+    let healthy = |endpoint: &Endpoint| endpoint.attributes.health != RegistryHealth::Unhealthy;
+    (healthy(before) != healthy(after)).then(|| LbEvent::HealthChanged {
+        endpoint: after.key().clone(),
+        healthy: healthy(after),
+        reason: (!healthy(after)).then(|| "unhealthy in the registry".into()),
+    })
 }

@@ -216,7 +216,7 @@ impl Selector {
         let status = hand.status();
         self.stats_of(&key, |stats| stats.set_estimates(now, time, rate));
         if status != before {
-            self.emit(LbEvent::HealthChanged { endpoint: key.clone(), healthy });
+            self.emit(LbEvent::HealthChanged { endpoint: key.clone(), healthy, reason: None });
         }
         let slot = self.snapshot.find(&key).next().map(|row| row.view.slot);
         if let Some((slot, attempt)) = slot.and_then(|slot| Some((slot, self.hands.links.get(&slot)?.0))) {
@@ -310,6 +310,8 @@ impl Selector {
             Effect::Close { slot, .. } | Effect::Retire { slot, .. } => drop(self.hands.links.remove(&slot)),
             Effect::WakeAt(at) => self.wake_at = at,
             Effect::Publish(snapshot) => self.snapshot = snapshot,
+            // It is told when it is set.
+            Effect::Emit(LbEvent::HealthChanged { .. }) => {}
             Effect::Emit(event) => self.emit(event),
             Effect::StartResolver | Effect::StopResolver | Effect::ReResolve | Effect::Spare(_) => {}
         }

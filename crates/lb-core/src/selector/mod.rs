@@ -178,7 +178,8 @@ impl Selector {
             Ok(_) => self.selected += 1,
             Err(error) => {
                 self.failed += 1;
-                self.emit(LbEvent::SelectionFailed { reason: error.to_string().into() });
+                let reason = error.to_string().into();
+                self.emit(LbEvent::SelectionFailed { reason, calls: 1, reasons: BTreeMap::new() });
             }
         }
         result

@@ -92,9 +92,9 @@ fn what_is_set_is_read_back_with_its_time_and_selections_go_by_it() {
     assert_eq!(unfit.removed_by(&Misfit::AboveLoad(0.1)), 3);
     let events: Vec<String> = selector.take_events().iter().map(ToString::to_string).collect();
     for expected in [
-        "endpoint 10.0.0.0:1 set to a load of 90 %",
+        "endpoint 10.0.0.0:1 at a load of 90 %",
         "endpoint 10.0.0.0:1 overloaded at 90 %",
-        "endpoint 10.0.0.2:1 set unhealthy",
+        "endpoint 10.0.0.2:1 unhealthy",
         "selection failed: no endpoint fits: of 4 endpoints: 3 above load 0.1, 1 in TRANSIENT_FAILURE",
     ] {
         assert!(events.iter().any(|event| event == expected), "{expected} {events:?}");

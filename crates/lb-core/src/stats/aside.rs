@@ -16,6 +16,10 @@ struct Rare {
     checks: Checks,
 }
 
+/// What it takes of the heap where it is needed.
+#[cfg(test)]
+pub(super) const BYTES: usize = size_of::<Rare>();
+
 impl Aside {
     #[inline]
     pub(super) fn alarm(&self) -> Option<&Alarm> {

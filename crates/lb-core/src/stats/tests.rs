@@ -225,3 +225,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ten_thousand_endpoints_that_all_answer_take_fourteen_megabytes_at_most() {
+    // Each with its counters, its histogram and what few need; the channel's history is bounded by itself.
+    let each = size_of::<EndpointStats>() + size_of::<super::Seldom>() + size_of::<super::Histogram>() + super::aside::BYTES;
+    assert!(10_000 * each <= 14 << 20, "{each} bytes each");
+    // A subscriber's backlog: 1024 events, whatever the endpoints.
+    assert!(1024 * size_of::<crate::LbEvent>() <= 128 << 10, "{} bytes each", size_of::<crate::LbEvent>());
+}

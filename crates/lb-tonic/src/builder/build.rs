@@ -15,7 +15,7 @@ use tokio::runtime;
 use crate::breakers::ChannelBreakers;
 use crate::call::Observers;
 use crate::channel::LbChannel;
-use crate::driver::{Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
+use crate::driver::{Chores, Connections, ConnectorSettings, Driver, Idle, ServiceConfigs, Source};
 use crate::error::BuildError;
 use crate::limits::ChannelLimits;
 use crate::load::Readers;
@@ -48,7 +48,6 @@ impl LbChannelBuilder {
             repeats: std::mem::take(&mut self.repeats).settle(),
             observers: None,
         };
-        let idle = Idle::new(self.idle_timeout);
         let configs = ServiceConfigs::new(self.config_settings()?, self.backoff, seed);
         let rules = configs.rules();
         let observers = std::mem::take(&mut self.observers);
@@ -61,6 +60,7 @@ impl LbChannelBuilder {
         let shared = Shared::new(ChannelSnapshot::initial(rules), breakers, limits, calls.repeats.throttling, queue);
         self.max_requests.iter().for_each(|limit| limit.join(&shared));
         calls.observers = Observers::new(std::mem::take(&mut self.call_observers), &calls.target, &shared);
+        let chores = Chores { idle: Idle::new(self.idle_timeout), sweep, loads: self.loads()? };
         let (machine, policies) = self.make_machine(seed, shared.gate_signal(), &configs)?;
         let health_service = configs.health_service();
         let checks_health = configs.checks_health(health_service.as_ref());
@@ -70,7 +70,7 @@ impl LbChannelBuilder {
         let readers = Readers::new(Arc::clone(&shared), backoff, runtime.clone(), seed);
         let mut connections = Connections::new(settings, readers);
         connections.set_health_service(health_service, checks_health);
-        runtime.spawn(Driver::new(machine, shared, source, connections, idle, observers, sweep).run());
+        runtime.spawn(Driver::new(machine, shared, source, connections, chores, observers).run());
         Ok(LbChannel::new(handle))
     }
 

@@ -328,6 +328,7 @@ impl Call {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         ready!(deadline.sleep.as_mut().poll(cx));
         self.tell_late();
+        let seeking = matches!(self.state, State::Seeking(_));
         let waiting_for = match std::mem::replace(&mut self.state, State::Done) {
             State::Sending(mut sending) => {
                 sending.guard.ends(Code::DeadlineExceeded);
@@ -337,7 +338,11 @@ impl Call {
             State::Hedging(mut hedging) => hedging.give_up(),
             State::Opening(_) | State::Refused(_) | State::Done => WaitingFor::Endpoint(None),
         };
-        Poll::Ready(CallError::DeadlineExceeded { waiting_for })
+        let error = CallError::DeadlineExceeded { waiting_for };
+        if seeking {
+            self.handle.shared().pick_failed(&error);
+        }
+        Poll::Ready(error)
     }
 }
 

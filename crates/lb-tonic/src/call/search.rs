@@ -31,6 +31,7 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
     let found = search(handle, head, last_failure).await;
     if let Err(error) = &found {
         head.follow.not_placed(error);
+        handle.shared().pick_failed(error);
     }
     found
 }

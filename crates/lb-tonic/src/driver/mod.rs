@@ -12,7 +12,9 @@ mod change_log;
 mod connections;
 mod idle;
 mod leaving;
+mod loads;
 mod service_config;
+mod telling;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +22,21 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use lb_core::machine::{Command, Effect, Event};
 use lb_core::{
-    ConnectivityState, History, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot,
-    Target, Trigger,
+    ConnectivityState, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target, Trigger,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::inbox::{Order, Wishes};
+use crate::pick_failures::PickFailureNews;
 use crate::sessions::Sweep;
-use crate::shared::{Order, Shared, Wishes};
+use crate::shared::Shared;
 use crate::snapshot::ChannelSnapshot;
 
 use change_log::ChangeLog;
 pub(crate) use connections::{Connections, ConnectorSettings};
 pub(crate) use idle::Idle;
+pub(crate) use loads::Loads;
+use loads::Pace;
 use service_config::Consequences;
 pub(crate) use service_config::{ConfigSettings, ServiceConfigs};
 
@@ -49,6 +54,14 @@ pub(crate) struct Source {
     pub(crate) configs: ServiceConfigs,
 }
 
+/// What the driver does from time to time.
+#[derive(Debug)]
+pub(crate) struct Chores {
+    pub(crate) idle: Idle,
+    pub(crate) sweep: Option<Sweep>,
+    pub(crate) loads: Loads,
+}
+
 /// See the module's essay.
 pub(crate) struct Driver {
     pub(crate) machine: Machine,
@@ -58,6 +71,9 @@ pub(crate) struct Driver {
     pub(crate) idle: Idle,
     pub(crate) observers: Vec<Arc<dyn Observer>>,
     pub(crate) sweep: Option<Sweep>,
+    loads: Loads,
+    pick_failures: PickFailureNews,
+    moved: Pace,
     resolving: Option<(ResolverStream, Trigger)>,
     wake_at: Option<Instant>,
     /// When to write down what has happened; `None` while the channel is IDLE.
@@ -78,6 +94,8 @@ enum Input {
     QueueDue,
     Leaving,
     LookBack,
+    Loads,
+    PicksFailed,
 }
 
 impl Driver {
@@ -86,12 +104,27 @@ impl Driver {
         shared: Arc<Shared>,
         source: Source,
         connections: Connections,
-        idle: Idle,
+        chores: Chores,
         observers: Vec<Arc<dyn Observer>>,
-        sweep: Option<Sweep>,
     ) -> Self {
-        let (resolving, wake_at, look_back_at, effects, log) = (None, None, None, Vec::new(), ChangeLog::default());
-        Self { machine, shared, source, connections, idle, observers, sweep, resolving, wake_at, look_back_at, effects, log }
+        let Chores { idle, sweep, loads } = chores;
+        Self {
+            machine,
+            shared,
+            source,
+            connections,
+            idle,
+            observers,
+            sweep,
+            loads,
+            pick_failures: PickFailureNews::default(),
+            moved: Pace::default(),
+            resolving: None,
+            wake_at: None,
+            look_back_at: None,
+            effects: Vec::new(),
+            log: ChangeLog::default(),
+        }
     }
 
     /// Drives until the last clone is gone.
@@ -128,6 +161,8 @@ impl Driver {
             () = wake(self.idle.next_check()) => Input::IdleCheck,
             () = wake(leaving) => Input::Leaving,
             () = wake(self.look_back_at) => Input::LookBack,
+            () = wake(self.loads.next()) => Input::Loads,
+            () = wake(self.pick_failures.due_at(Instant::now())) => Input::PicksFailed,
             () = wake(self.sweep.as_ref().map(Sweep::next)) => Input::Sweep,
             () = self.shared.queue_due() => Input::QueueDue,
         }
@@ -183,6 +218,14 @@ impl Driver {
                 self.look_back();
                 return true;
             }
+            Input::Loads => {
+                self.look_at_loads();
+                return true;
+            }
+            Input::PicksFailed => {
+                self.tell_pick_failures();
+                return true;
+            }
             Input::QueueDue => {
                 self.shared.look_all();
                 return true;
@@ -190,12 +233,6 @@ impl Driver {
         };
         self.tell(event);
         true
-    }
-
-    fn look_back(&mut self) {
-        let now = Instant::now();
-        self.shared.look_back(now);
-        self.look_back_at = Some(History::next_look(now.into_std()).into());
     }
 
     /// Follows a service config, before the endpoints it came with.
@@ -213,6 +250,7 @@ impl Driver {
 
     fn take_wishes(&mut self, wishes: Wishes) -> bool {
         self.observers.extend(wishes.observers);
+        self.begin_loads();
         if wishes.exit_idle {
             self.idle.exit();
             self.tell(Event::ExitIdle);
@@ -237,17 +275,14 @@ impl Driver {
         if wishes.check_health {
             self.connections.check_health();
         }
-        wishes.moved.into_iter().for_each(|event| self.emit(&event));
+        if wishes.picks_failed {
+            self.pick_failures.wake();
+        }
+        self.tell_moved(wishes.moved);
         if wishes.close {
             self.tell(Event::Shutdown);
         }
         !wishes.close
-    }
-
-    /// Tells what circuit breakers have done, so that observers hear everything in order and on one task.
-    fn tell_breakers(&mut self) {
-        let changes = self.shared.breakers.as_ref().map(|breakers| breakers.changes()).unwrap_or_default();
-        changes.into_iter().for_each(|change| self.emit(&change.into()));
     }
 
     fn tell(&mut self, event: Event) {
@@ -271,12 +306,14 @@ impl Driver {
                 let (trigger, again) = Trigger::pair();
                 self.resolving = Some((self.source.resolver.resolve(&self.source.target, again), trigger));
                 self.look_back();
+                self.begin_loads();
             }
             Effect::StopResolver => {
                 self.resolving = None;
                 // While its endpoints are still listed.
                 self.shared.look_back(Instant::now());
                 self.look_back_at = None;
+                self.loads.end();
                 self.shared.resolution.stopped();
                 self.source.configs.resolver_stopped();
                 self.idle.enter();
@@ -313,15 +350,6 @@ impl Driver {
             let core = Arc::clone(&self.shared.snapshot.load().core);
             self.publish(core);
         }
-    }
-
-    fn emit(&mut self, event: &LbEvent) {
-        self.log.write(self.source.target.as_str(), event, Instant::now().into_std());
-        for observer in &self.observers {
-            observer.on_event(event);
-        }
-        // Nobody subscribed is no error.
-        drop(self.shared.events.send(event.clone()));
     }
 }
 
