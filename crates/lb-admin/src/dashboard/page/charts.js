@@ -114,18 +114,19 @@ export function barPlot(figure, title, rows, { unit, even, evenWord, gist, note 
   const most = Math.max(...rows.map((row) => row.value), even ?? 0, 0.0001);
   const at = (value) => left + (value / most) * plotWidth;
   const children = [s("line", { x1: left, x2: left, y1: 14, y2: 14 + rows.length * ROW, class: "base" })];
+  const values = [];
   rows.forEach((row, index) => {
     const y = 14 + index * ROW + ROW / 2;
     const bar = { x: left, y: y - 6, width: Math.max(at(row.value) - left, 0), height: 12, class: "bar" };
     children.push(rowName(row.name, left, y), s("rect", bar));
-    children.push(s("text", { x: at(row.value) + 6, y: y + 4, class: "value" }, unit(row.value)));
+    values.push(s("text", { x: at(row.value) + 6, y: y + 4, class: "value" }, unit(row.value)));
   });
   if (even && rows.length > 1) {
     const line = { x1: at(even), x2: at(even), y1: 12, y2: 14 + rows.length * ROW, class: "mark" };
     children.push(s("line", line), s("text", { x: at(even), y: 9, "text-anchor": at(even) > width - 60 ? "end" : "middle", class: "axis" }, evenWord));
   }
   attribute(figure.drawing, "height", height - FOOT + 6);
-  finish(figure, children, gist, note);
+  finish(figure, [...children, ...values], gist, note);
 }
 
 /** Three marks per row on one logarithmic scale: a dot at p50, a stroke at p90, a triangle at p99. */
@@ -137,12 +138,12 @@ export function quantilePlot(figure, title, rows, { unit, gist, note }) {
   if (rows.length > 0) {
     const scale = logarithmic(Math.min(...rows.map((row) => row.p50)), Math.max(...rows.map((row) => row.p99)), plotWidth);
     const [top, bottom] = [20, 20 + rows.length * ROW];
-    const room = Math.floor(plotWidth / 52);
-    const every = Math.ceil(scale.ticks.length / room);
-    scale.ticks.forEach((tick, index) => {
+    // Where there is no room for all words, whole decades have theirs.
+    const all = scale.ticks.length * 52 <= plotWidth;
+    scale.ticks.forEach((tick) => {
       const x = left + scale.at(tick);
       children.push(s("line", { x1: x, x2: x, y1: top, y2: bottom, class: "grid" }));
-      if (index % every === 0) children.push(s("text", { x, y: height - 6, "text-anchor": "middle", class: "axis" }, unit(tick)));
+      if (all || Number.isInteger(Math.round(Math.log10(tick) * 1e6) / 1e6)) children.push(s("text", { x, y: height - 6, "text-anchor": "middle", class: "axis" }, unit(tick)));
     });
     rows.forEach((row, index) => children.push(...quantileRow(row, left, (value) => left + scale.at(value), top + index * ROW + ROW / 2)));
   }

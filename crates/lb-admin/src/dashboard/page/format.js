@@ -41,7 +41,7 @@ export function rate(perSecond) {
 
 /** A number without a unit, such as a score. */
 export function number(value) {
-  return Number.isFinite(value) ? digits(value) : String(value);
+  return Number.isInteger(value) ? count(value) : Number.isFinite(value) ? digits(value) : String(value);
 }
 
 /** The time of day of a moment given in seconds since 1970. */
