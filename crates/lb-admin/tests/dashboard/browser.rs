@@ -144,6 +144,7 @@ async fn a_pick_is_explained() {
     let Some(mut browser) = browser(&admin).await else { return };
     browser.until("document.querySelectorAll('#explain-policy option').length > 5").await.unwrap();
     browser.click("#explain-form [name=exclude]").await.unwrap();
+    browser.until("document.activeElement.name === 'exclude'").await.unwrap();
     browser.type_text("birch, cedar").await.unwrap();
     browser.press("Enter").await.unwrap();
     browser.until("document.querySelectorAll('#explain-table tbody tr').length === 3").await.unwrap();

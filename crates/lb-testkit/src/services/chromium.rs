@@ -138,15 +138,18 @@ impl Chromium {
         Err(io::Error::new(io::ErrorKind::TimedOut, format!("not true within {UNTIL:?}: {expression}; the page says:\n{page}")))
     }
 
-    /// Clicks with the mouse in the middle of the first element that matches, scrolled into sight.
+    /// Clicks with the mouse in the middle of the first element that matches, scrolled into sight and once it stands still.
     ///
     /// # Errors
     /// As for [`eval`](Self::eval), and when there is none, or something else lies over it.
     pub async fn click(&mut self, selector: &str) -> io::Result<()> {
         let quoted = Value::from(selector).to_string();
         let place = format!(
-            "(() => {{ const it = document.querySelector({quoted}); if (!it) return 'is nowhere'; \
-             it.scrollIntoView({{ block: 'center', behavior: 'instant' }}); const r = it.getBoundingClientRect(); \
+            "(async () => {{ const it = document.querySelector({quoted}); if (!it) return 'is nowhere'; \
+             const frame = () => new Promise(requestAnimationFrame); const where = () => {{ \
+             it.scrollIntoView({{ block: 'center', behavior: 'instant' }}); return it.getBoundingClientRect(); }}; \
+             let [before, r] = [where(), where()]; for (let still = 0; still < 3;) {{ await frame(); \
+             [before, r] = [r, where()]; still = before.x === r.x && before.y === r.y ? still + 1 : 0; }} \
              const [x, y] = [r.x + r.width / 2, r.y + r.height / 2]; const top = document.elementFromPoint(x, y); \
              return it.contains(top) ? {{ x, y }} : 'lies below ' + (top && top.outerHTML.slice(0, 200)); }})()"
         );
