@@ -1,9 +1,12 @@
 //! What is listed, page by page, and what is not there.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use lb_admin::Services;
 use lb_admin::channelz::{Channelz, ChannelzConfig};
+use lb_core::{Address, Endpoint};
+use lb_resolver_static::ManualResolver;
 use lb_testkit::channelz::channel_connectivity_state::State;
 use lb_testkit::channelz::{GetServerRequest, GetServerSocketsRequest, GetServersRequest};
 use lb_testkit::{EchoServer, LightServer};
@@ -133,4 +136,40 @@ async fn a_thousand_endpoints_each_have_a_number_a_name_and_a_socket() {
         let socket = looking.socket(subchannel.socket_ref[0].socket_id).await.unwrap();
         assert!(socket.r#ref.unwrap().name.ends_with(&child.name));
     }
+}
+
+/// A channel of these endpoints, none of which is there.
+fn large(endpoints: impl Iterator<Item = Address>) -> LbChannel {
+    let (resolver, handle) = ManualResolver::new("manual");
+    handle.set(endpoints.map(Endpoint::new));
+    // It tries one after the other, and so hardly any.
+    let channel = LbChannel::builder("manual:///large").resolver(resolver).policy("pick_first").build().unwrap();
+    channel.exit_idle();
+    channel
+}
+
+#[tokio::test]
+async fn very_large_channels_still_fit_into_what_clients_take() {
+    let mut looking = Looking::new().await;
+    let address = |number: u32| Address::Tcp((Ipv4Addr::from(0x7f00_0000 | number), 1).into());
+    let larger = large((1..=10_001).map(address));
+    looking.channelz.watch(&larger);
+    eventually("all are there", || larger.subchannels().len() == 10_001).await;
+    let (page, end) = looking.page(0, 0).await.unwrap();
+    assert!(end && page[0].subchannel_ref.len() == 10_001 && page[0].subchannel_ref.iter().all(|child| child.name.is_empty()));
+    let last = page[0].subchannel_ref.last().unwrap().subchannel_id;
+    assert_eq!(looking.subchannel(last).await.unwrap().data.unwrap().target, "127.0.39.17:1");
+    drop(larger);
+
+    let long = |number: u32| Address::Unix(format!("/{}/{number}", "long".repeat(500)).into());
+    let channels: Vec<LbChannel> = (0..3).map(|_| large((0..5_000).map(long))).collect();
+    for channel in &channels {
+        looking.channelz.watch(channel);
+        eventually("all are there", || channel.subchannels().len() == 5_000).await;
+    }
+    let (page, end) = looking.page(0, 0).await.unwrap();
+    assert!(!end && page.len() < channels.len(), "{} channels on one page", page.len());
+    let name = &page[0].subchannel_ref[0].name;
+    assert!(name.starts_with("unix:/longlong") && name.len() < 250, "{name}");
+    assert_eq!(looking.channels().await.len(), channels.len(), "but all on all pages");
 }

@@ -68,7 +68,25 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     #[inline]
-    pub(super) fn feed(&mut self, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) {
+        // The usual write is of whole frames, few of them WINDOW_UPDATE.
+        while self.have == 0
+            && self.preface == PREFACE
+            && let Some((header, rest)) = bytes.split_first_chunk::<HEADER>()
+            && let Some(rest) = rest.get(length(header)..)
+            && header[3] != WINDOW_UPDATE
+        {
+            if header[3] == DATA {
+                self.flow.data += length(header) as u64;
+            }
+            bytes = rest;
+        }
+        if !bytes.is_empty() {
+            self.follow(bytes);
+        }
+    }
+
+    fn follow(&mut self, bytes: &[u8]) {
         let (preface, mut bytes) = bytes.split_at(bytes.len().min(PREFACE - self.preface));
         self.preface += preface.len();
         while !bytes.is_empty() {
@@ -85,7 +103,7 @@ impl Outgoing {
         self.header[self.have..][..now.len()].copy_from_slice(now);
         self.have += now.len();
         if self.have == HEADER {
-            self.left = usize::from(self.header[0]) << 16 | usize::from(self.header[1]) << 8 | usize::from(self.header[2]);
+            self.left = length(&self.header);
         }
         rest
     }
@@ -96,6 +114,12 @@ impl Outgoing {
         self.flow.payload(&self.header, now, &mut self.increment);
         rest
     }
+}
+
+/// The length of a frame's payload.
+#[inline]
+fn length(header: &[u8; HEADER]) -> usize {
+    u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Counts gRPC messages in the data of one direction of a stream.
 
 /// Before each message: a flag and four bytes of length.
-const PREFIX: u8 = 5;
+const PREFIX: usize = 5;
 
 /// Follows the messages in data that may be cut anywhere; looks at their prefixes alone.
 #[derive(Debug, Default)]
 pub(crate) struct Messages {
     /// Bytes of the prefix seen so far.
-    prefix: u8,
+    prefix: usize,
     /// What is still to come of the message; while the prefix is read, the length as far as it is known.
     left: u32,
 }
@@ -15,14 +15,25 @@ pub(crate) struct Messages {
 impl Messages {
     /// Takes the next data; answers how many messages it completes. What is no gRPC is counted as if it were, and does no harm.
     #[inline]
-    pub(crate) fn feed(&mut self, mut data: &[u8]) -> u64 {
+    pub(crate) fn feed(&mut self, data: &[u8]) -> u64 {
+        // The usual piece is one whole message.
+        if self.prefix == 0
+            && let Some(([_, a, b, c, d], message)) = data.split_first_chunk::<PREFIX>()
+            && message.len() == u32::from_be_bytes([*a, *b, *c, *d]) as usize
+        {
+            return 1;
+        }
+        self.follow(data)
+    }
+
+    fn follow(&mut self, mut data: &[u8]) -> u64 {
         let mut complete = 0;
         while !data.is_empty() {
             if self.prefix < PREFIX {
-                let (now, rest) = data.split_at(data.len().min(usize::from(PREFIX - self.prefix)));
+                let (now, rest) = data.split_at(data.len().min(PREFIX - self.prefix));
                 // The flag comes first, and four bytes of length push it out.
                 self.left = now.iter().fold(self.left, |length, byte| length << 8 | u32::from(*byte));
-                self.prefix += now.len() as u8;
+                self.prefix += now.len();
                 data = rest;
             }
             let now = data.len().min(self.left as usize);
