@@ -7,8 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use lb_core::breaker::BreakerState;
-use lb_core::{ConnectivityState, LbEvent};
+use lb_core::{LbEvent, Severity};
 use lb_tonic::LbChannel;
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -55,7 +54,13 @@ impl History {
     }
 
     fn add(&self, service: &Arc<str>, event: &LbEvent) {
-        let entry = |number| Entry { number, at: now(), kind: event.kind(), text: cut(&event.to_string()), bad: is_bad(event) };
+        let entry = |number| Entry {
+            number,
+            at: now(),
+            kind: event.kind(),
+            text: cut(&event.to_string()),
+            bad: event.severity() == Severity::Warning,
+        };
         let mut inner = self.lock();
         inner.latest += 1;
         let entry = entry(inner.latest);
@@ -112,8 +117,8 @@ fn follow(app: Shared, name: Arc<str>, channel: &LbChannel) -> impl Future<Outpu
     let mut events = channel.subscribe();
     async move {
         while let Some(event) = events.next().await {
-            // Very many at once, and each says little.
-            if !matches!(event, LbEvent::SessionMoved { .. }) {
+            // Dozens in a second, for hours, that would push out what matters; loads are in the table.
+            if !matches!(event, LbEvent::SessionMoved { .. } | LbEvent::LoadUpdated { .. }) {
                 app.dashboard.history.add(&name, &event);
             }
         }
@@ -123,26 +128,4 @@ fn follow(app: Shared, name: Arc<str>, channel: &LbChannel) -> impl Future<Outpu
 /// Seconds since 1970, as the machine's clock has it.
 pub(super) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |passed| passed.as_secs_f64())
-}
-
-fn is_bad(event: &LbEvent) -> bool {
-    use ConnectivityState::TransientFailure;
-    match event {
-        LbEvent::SubchannelState { to, .. } | LbEvent::ChannelState { to, .. } => *to == TransientFailure,
-        LbEvent::Disconnected { reason, .. } => reason.is_some(),
-        LbEvent::Panic { panicking, .. } => *panicking,
-        LbEvent::Overloaded { overloaded, .. } => *overloaded,
-        LbEvent::HealthChanged { healthy, .. } => !healthy,
-        LbEvent::BreakerChanged { to, .. } => *to == BreakerState::Open,
-        LbEvent::ConnectFailed { .. }
-        | LbEvent::CallsEnded { .. }
-        | LbEvent::Failover { .. }
-        | LbEvent::RecoveryFellBack { .. }
-        | LbEvent::ResolverFailed(_)
-        | LbEvent::ConfigRefused(_)
-        | LbEvent::SettingsRefused(_)
-        | LbEvent::SelectionFailed { .. }
-        | LbEvent::Lagged(_) => true,
-        _ => false,
-    }
 }
