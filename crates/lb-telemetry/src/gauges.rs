@@ -16,7 +16,7 @@ const OUTCOME: &str = "evenkeel.outcome";
 const QUANTILE: &str = "evenkeel.quantile";
 
 /// Calls `observe` for every channel whenever the instrument is read.
-fn each<T: 'static>(
+pub(crate) fn each<T: 'static>(
     watched: &Arc<Watched>,
     observe: impl Fn(&ChannelStats, KeyValue, &dyn AsyncInstrument<T>) + Send + Sync + 'static,
 ) -> impl Fn(&dyn AsyncInstrument<T>) + Send + Sync + 'static {

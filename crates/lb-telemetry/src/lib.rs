@@ -21,6 +21,9 @@
 //! | `evenkeel.channel.endpoints` | gauge | `{endpoint}` | `grpc.target`, `evenkeel.state` |
 //! | `evenkeel.channel.endpoints_taking_calls` | gauge | `{endpoint}` | `grpc.target` |
 //! | `evenkeel.channel.waiting_calls` | gauge | `{call}` | `grpc.target` |
+//! | `evenkeel.pick.count` | counter | `{pick}` | `grpc.target` |
+//! | `evenkeel.pick.failures` | counter | `{failure}` | `grpc.target`, `evenkeel.reason` |
+//! | `evenkeel.pick.time` | gauge | `s` | `grpc.target`, `evenkeel.quantile` |
 //! | `evenkeel.resolver.stale_time` | gauge | `s` | `grpc.target` |
 //! | `evenkeel.resolver.updates`, `.failures` | counter | `{update}`, `{failure}` | `grpc.target` |
 //! | `evenkeel.endpoint.in_flight` | gauge | `{call}` | `grpc.target`, `evenkeel.endpoint` |
@@ -59,10 +62,13 @@ assert!(prometheus.text()?.contains("evenkeel_resolver_stale_time_seconds"));
 mod calls;
 mod config;
 mod counts;
+#[cfg(feature = "prometheus")]
+pub mod gateway;
 mod gauges;
 mod metrics;
 #[cfg(feature = "prometheus")]
 mod prometheus;
+mod selection;
 pub mod trace;
 mod watched;
 

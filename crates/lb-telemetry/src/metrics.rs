@@ -9,6 +9,7 @@ use crate::calls::{CallMetrics, Instruments, Labels};
 use crate::config::MetricsConfig;
 use crate::counts::{ChannelCounts, Counters};
 use crate::gauges;
+use crate::selection::of_selection;
 use crate::watched::Watched;
 
 /// The instruments of one meter. Cloning is cheap, and clones are the same.
@@ -27,6 +28,7 @@ impl Metrics {
     pub fn new(meter: &Meter, config: &MetricsConfig) -> Self {
         let watched = Arc::new(Watched::default());
         gauges::of_channels(meter, &watched);
+        of_selection(meter, &watched);
         if config.per_endpoint {
             gauges::of_endpoints(meter, &watched, config.max_endpoints);
         }

@@ -1,12 +1,14 @@
 //! Prometheus' text form, for those who are scraped.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
 use crate::config::MetricsConfig;
+use crate::gateway::GatewayMetrics;
 use crate::metrics::Metrics;
 
 /// What the instruments belong to, by gRPC's convention: the library.
@@ -19,6 +21,8 @@ const SCOPE: &str = "evenkeel";
 pub struct Prometheus {
     registry: Registry,
     metrics: Metrics,
+    gateway: OnceLock<GatewayMetrics>,
+    max_endpoints: usize,
     /// Its reader is what the registry asks.
     _provider: SdkMeterProvider,
 }
@@ -46,12 +50,25 @@ impl Prometheus {
         let exporter = exporter.map_err(|error| ExpositionError::Exporter(error.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
         let metrics = Metrics::new(&provider.meter(SCOPE), &config);
-        Ok(Self { registry, metrics, _provider: provider })
+        Ok(Self { registry, metrics, gateway: OnceLock::new(), max_endpoints: config.max_endpoints, _provider: provider })
     }
 
     /// The instruments, for channels to feed.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// The names that dashboards of earlier gateways read, beside all others; see [`gateway`](crate::gateway). The first call turns them on.
+    ///
+    /// # Errors
+    /// [`ExpositionError::Exporter`] if two threads make the first call at once.
+    pub fn gateway(&self) -> Result<GatewayMetrics, ExpositionError> {
+        if let Some(gateway) = self.gateway.get() {
+            return Ok(gateway.clone());
+        }
+        let gateway = GatewayMetrics::new(&self.registry, self.max_endpoints);
+        let gateway = gateway.map_err(|error| ExpositionError::Exporter(error.to_string()))?;
+        Ok(self.gateway.get_or_init(|| gateway).clone())
     }
 
     /// Everything as it is now. Linear in the channels, and in their endpoints.

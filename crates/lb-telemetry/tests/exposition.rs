@@ -123,3 +123,22 @@ async fn a_channel_that_is_watched_ends_with_its_last_clone() {
     until("the resolver is let go", || resolver.watching() == 0).await;
     until("its series end", || !prometheus.text().unwrap().contains("evenkeel_resolver_stale_time_seconds{")).await;
 }
+
+#[tokio::test]
+async fn selection_is_counted_timed_and_its_failures_have_reasons() {
+    let run = run(MetricsConfig::new(), 1).await;
+    for _ in 0..130 {
+        assert!(run.call(EchoRequest::default()).await);
+    }
+    run.becomes("evenkeel_pick_count_total", &[], 130.0).await;
+    run.channel.drain(run.servers[0].endpoint().key().clone());
+    until("it is drained", || run.channel.stats().totals.taking_calls == 0).await;
+    assert!(!run.call(EchoRequest::default()).await);
+    // Whichever reason the policy has for a drained endpoint.
+    run.becomes("evenkeel_pick_failures_total", &[("evenkeel_reason", "no_endpoint")], 1.0).await;
+    let stats = run.channel.stats().selection;
+    assert_eq!((stats.picks, stats.failures), (130, 1));
+    assert!((2..=3).contains(&stats.timed), "one in 64, from an unknown place on: {}", stats.timed);
+    let median = run.value("evenkeel_pick_time_seconds", &[("evenkeel_quantile", "0.5")]).unwrap();
+    assert!(median > 0.0 && median < 1.0, "{median}");
+}

@@ -33,6 +33,7 @@ use crate::inbox::Order;
 use crate::options::PickOptions;
 use crate::pick_handle::PickHandle;
 use crate::resolver_status::ResolverStatus;
+use crate::selection::Picks;
 use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
 use crate::shared::Handle;
 use crate::snapshot::{ChannelSnapshot, SnapshotSource};
@@ -51,6 +52,8 @@ pub struct LbChannel {
     snapshot: Cache<SnapshotSource, Arc<ChannelSnapshot>>,
     /// Not shared with other clones, so that picking writes to no shared memory.
     scratch: Scratch,
+    /// Its picks that the channel has not heard of.
+    pub(crate) picks: Picks,
 }
 
 /// A reference to a channel that does not keep it alive; see [`LbChannel::downgrade`].
@@ -66,7 +69,8 @@ impl WeakChannel {
 
 impl Clone for LbChannel {
     fn clone(&self) -> Self {
-        Self { handle: Arc::clone(&self.handle), snapshot: self.snapshot.clone(), scratch: self.handle.scratch() }
+        let (scratch, picks) = (self.handle.scratch(), Picks::new(self.handle.clones()));
+        Self { handle: Arc::clone(&self.handle), snapshot: self.snapshot.clone(), scratch, picks }
     }
 }
 
@@ -78,8 +82,8 @@ impl LbChannel {
 
     pub(crate) fn new(handle: Arc<Handle>) -> Self {
         let snapshot = Cache::new(SnapshotSource(Arc::clone(handle.shared())));
-        let scratch = handle.scratch();
-        Self { handle, snapshot, scratch }
+        let (scratch, picks) = (handle.scratch(), Picks::new(handle.clones()));
+        Self { handle, snapshot, scratch, picks }
     }
 
     /// A reference that does not keep the channel alive: for those who watch it and must not make it outlive its users.
@@ -360,10 +364,13 @@ impl Service<Request<Body>> for LbChannel {
         }
         let snapshot = self.snapshot.load();
         head.configure(&snapshot.rules);
+        let began = self.picks.begin();
         let guard = match pick_first(&self.handle, snapshot, &head, &mut self.scratch) {
             Picked::Connected(placement) => {
                 placement.connect.into_iter().for_each(|slot| self.handle.shared().inbox.connect(slot));
-                Some(Guard::new(placement))
+                let guard = Guard::new(placement);
+                self.picks.picked(began, &self.handle.shared().selection);
+                Some(guard)
             }
             // Anything else is decided, or waited for, by the call itself.
             _ => None,

@@ -47,6 +47,7 @@ mod request_limit;
 mod resolver_status;
 mod resolvers;
 mod rules;
+mod selection;
 mod sessions;
 mod shared;
 mod snapshot;
@@ -74,6 +75,7 @@ pub use policy_choice::PolicyChoice;
 pub use request_limit::RequestLimit;
 pub use resolver_status::ResolverStatus;
 pub use resolvers::ResolverRegistry;
+pub use selection::SelectionStats;
 pub use sessions::{SessionConfig, SessionCursor, SessionExport, SessionPage, SessionStore, SessionTokens, TokenStats};
 pub use stats::{BreakerTotals, ChannelStats, ClientStats, EndpointTotals, HealthCheckerStats, ScalingStatus, SessionTotals};
 // What connections say of themselves, for those who look at channels and know no transport.

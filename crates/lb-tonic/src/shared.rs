@@ -1,12 +1,14 @@
 //! What the clones of a channel, its calls and its driver share.
 
+mod signals;
+
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use lb_core::gate::{GateListener, GateSignal};
+use lb_core::gate::GateSignal;
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::retry::{Throttle, Throttling};
 use lb_core::{History, LbEvent, Performance, PolicyRegistry, Scratch, Snapshot};
@@ -26,9 +28,12 @@ use crate::queue::CallQueue;
 use crate::repeats::Repeats;
 use crate::request_limit::RequestLimit;
 use crate::resolver_status::Resolution;
+use crate::selection::Selection;
 use crate::sessions::ChannelSessions;
 use crate::snapshot::ChannelSnapshot;
 use crate::stats::ScalingStatus;
+
+use signals::Signals;
 
 /// How many events a subscriber may be behind before it loses the oldest.
 const EVENT_BACKLOG: usize = 1024;
@@ -46,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) throttle: Throttle,
     /// How that was set by the program, for configs that do not say.
     throttling: Option<Throttling>,
+    /// What its calls' picks amount to.
+    pub(crate) selection: Selection,
     waiting: AtomicUsize,
     sought: AtomicU64,
     pub(crate) events: broadcast::Sender<LbEvent>,
@@ -79,6 +86,7 @@ impl Shared {
             resolution: Resolution::default(),
             breakers,
             limits,
+            selection: Selection::default(),
             waiting: AtomicUsize::new(0),
             sought: AtomicU64::new(0),
             events: broadcast::Sender::new(EVENT_BACKLOG),
@@ -138,7 +146,7 @@ impl Shared {
 
     /// How the gates of this channel wake it.
     pub(crate) fn gate_signal(self: &Arc<Self>) -> GateSignal {
-        GateSignal::new(Arc::new(Signals(Arc::downgrade(self))))
+        GateSignal::new(Arc::new(Signals::new(self)))
     }
 
     /// Follows the generations from now on.
@@ -156,24 +164,6 @@ impl Shared {
     /// Calls that wait for an endpoint now, and how many ever did.
     pub(crate) fn seeks(&self) -> (usize, u64) {
         (self.waiting.load(Ordering::Relaxed), self.sought.load(Ordering::Relaxed))
-    }
-}
-
-/// Hears the gates of a channel. Must not keep it: the channel's snapshot keeps the gates.
-#[derive(Debug)]
-struct Signals(Weak<Shared>);
-
-impl GateListener for Signals {
-    fn changed(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.inbox.rebuild();
-        }
-    }
-
-    fn opened(&self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.look_all();
-        }
     }
 }
 
@@ -273,6 +263,11 @@ impl Handle {
         let clone = self.clones.fetch_add(1, Ordering::Relaxed);
         // An odd multiplier keeps the seeds apart; the generator mixes them.
         Scratch::new(self.seed.wrapping_add(clone.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    /// The number of the next clone.
+    pub(crate) fn clones(&self) -> u64 {
+        self.clones.load(Ordering::Relaxed)
     }
 
     /// Adds a registered policy that a call asks for and the channel does not have yet.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::endpoints::{EndpointInfo, part_out};
 use crate::request_limit::RequestLimit;
 use crate::resolver_status::ResolverStatus;
+use crate::selection::SelectionStats;
 use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
 use crate::shared::Handle;
 
@@ -45,6 +46,8 @@ pub struct ChannelStats {
     pub waiting: usize,
     /// Calls that ever had to wait for an endpoint.
     pub waited: u64,
+    /// How often endpoints were picked, how often in vain, and how long that takes.
+    pub selection: SelectionStats,
     /// What else became of calls on this side.
     pub client: ClientStats,
     /// What health checks have found at all endpoints that are listed now; `None` if nothing has been checked.
@@ -204,6 +207,7 @@ impl ChannelStats {
             totals: EndpointTotals::of(&endpoints),
             waiting,
             waited,
+            selection: handle.shared().selection.stats(),
             client: ClientStats::of(handle),
             health_checks: HealthCheckerStats::of(endpoints.iter().filter_map(|endpoint| endpoint.health_check)),
             ejections: snapshot.ejections,

@@ -75,6 +75,12 @@ impl Exposition {
         exposition
     }
 
+    /// The names of everything.
+    #[allow(dead_code, reason = "not every test reads them")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.kinds.keys().map(String::as_str)
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.kinds.contains_key(name)
     }

@@ -29,9 +29,13 @@ const MOST_OVERTAKEN: u32 = 8;
 /// Picks, and picks again with every new generation, until there is an endpoint or none to be expected. Cancel safe.
 pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure: &LastFailure) -> Result<Guard, CallError> {
     let found = search(handle, head, last_failure).await;
-    if let Err(error) = &found {
-        head.follow.not_placed(error);
-        handle.shared().pick_failed(error);
+    match &found {
+        Ok(_) => handle.shared().selection.picked(),
+        Err(error) => {
+            head.follow.not_placed(error);
+            handle.shared().selection.failed(error);
+            handle.shared().pick_failed(error);
+        }
     }
     found
 }
