@@ -68,3 +68,41 @@ async fn however_many_fail_only_the_share_that_may_be_is_ejected() {
     }
     assert_eq!(most, 2, "40 % of five");
 }
+
+/// The policy of the service config, that ejects below this child.
+fn ejecting(interval: &str, child: &str) -> serde_json::Value {
+    let measure = json!({"threshold": 50, "minimumHosts": 3, "requestVolume": 5});
+    let outliers = json!({"interval": interval, "baseEjectionTime": "60s", "maxEjectionPercent": 40,
+        "failurePercentageEjection": measure, "childPolicy": [{child: {}}]});
+    json!({"loadBalancingConfig": [{"outlier_detection_experimental": outliers}]})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sweeps_and_new_configs_under_load_cost_no_call_and_forget_no_ejection() {
+    let servers = servers(5).await;
+    let config = ejecting("0.02s", "round_robin");
+    let channel = LbChannel::builder(target_of(&servers)).service_config(config).build().unwrap();
+    ready(&channel, 5).await;
+    servers[0].fail(Code::Internal);
+    let load = Load::start(&channel, 4, &request("x"));
+    let (mut failed, mut since) = (0, 0);
+    until("it gets no calls", || {
+        if servers[0].calls() != failed {
+            (failed, since) = (servers[0].calls(), servers[1].calls());
+        }
+        failed > 0 && servers[1].calls() > since + 100
+    })
+    .await;
+    for child in ["random", "least_request", "round_robin"].into_iter().cycle().take(6) {
+        channel.set_service_config(ejecting("0.01s", child)).unwrap();
+        let before = servers[1].calls();
+        until("calls go on", || servers[1].calls() > before + 5).await;
+    }
+    assert_eq!(servers[0].calls(), failed, "it stays ejected");
+    assert_eq!(servers[0].accepted(), 1);
+    // Without a measure it is back at once.
+    channel.set_service_config(json!({"loadBalancingConfig": [{"round_robin": {}}]})).unwrap();
+    until("it is back", || servers[0].calls() > failed).await;
+    let tally = load.stop().await;
+    assert!(tally.failures.iter().all(|status| status.code() == Code::Internal), "{:?}", tally.failures.last());
+}

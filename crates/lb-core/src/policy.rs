@@ -6,6 +6,7 @@
 //!
 //! A minimal policy that always uses the first READY endpoint is `examples/custom_policy.rs`.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -150,7 +151,7 @@ impl LbState {
 }
 
 /// Turns a view into a picker. Deterministic: no clock, no randomness but the plan's, no waiting, no lock.
-pub trait Policy: fmt::Debug + Send + 'static {
+pub trait Policy: fmt::Debug + Send + Any {
     /// Looks at the view and decides.
     fn rebuild(&mut self, now: Instant, view: &[SubchannelView], plan: &mut Plan) -> LbState;
 
@@ -158,6 +159,12 @@ pub trait Policy: fmt::Debug + Send + 'static {
     /// choose a group for it and for the policies that calls ask for by name.
     fn spans_priorities(&self) -> bool {
         false
+    }
+
+    /// Takes over what the policy has learnt in whose place it comes, if that is of its kind (`(from as &dyn Any).downcast_ref()` says).
+    /// Called once, before its first look at a view. The other serves on until this one can.
+    fn inherit(&mut self, from: &dyn Policy) {
+        let _ = from;
     }
 }
 

@@ -107,12 +107,16 @@ impl Balancer {
     }
 
     /// Begins a graceful switch; a switch that has not finished is given up for it.
-    pub(super) fn switch(&mut self, policy: NamedPolicy) {
+    pub(super) fn switch(&mut self, mut policy: NamedPolicy) {
+        policy.policy.inherit(&*self.current.policy);
         self.pending = Some(policy);
     }
 
     /// Keeps a policy for calls that ask for it.
-    pub(super) fn keep(&mut self, policy: NamedPolicy) {
+    pub(super) fn keep(&mut self, mut policy: NamedPolicy) {
+        if let Some(before) = self.further.iter().find(|other| other.name == policy.name) {
+            policy.policy.inherit(&*before.policy);
+        }
         self.further.retain(|other| other.name != policy.name);
         self.further.push(policy);
     }

@@ -4,6 +4,9 @@
 //! ejected endpoints as failing. A channel that is built with the stage itself ejects for all its policies, and lets priorities fail
 //! over; this one serves its child alone.
 //!
+//! **A new configuration** at run time keeps what the old one found: ejections go on, the interval that is being counted ends when the
+//! new length has passed since it began, and another child sees who is ejected. One without a measure lets everybody back at once.
+//!
 //! **Bound, and when not.** The stage's: [`stages::OutlierStage`](crate::stages::OutlierStage) has the essay.
 //!
 //! ```
@@ -17,6 +20,7 @@
 //!
 //! Source: gRFC A50.
 
+use std::any::Any;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -62,6 +66,13 @@ impl Policy for OutlierDetection {
 
     fn spans_priorities(&self) -> bool {
         self.child.spans_priorities()
+    }
+
+    fn inherit(&mut self, from: &dyn Policy) {
+        if let Some(from) = (from as &dyn Any).downcast_ref::<Self>() {
+            self.stage.inherit(&from.stage);
+            self.child.inherit(&*from.child);
+        }
     }
 }
 
@@ -110,5 +121,55 @@ mod tests {
         }
         let picker = policy.rebuild(now, &view, &mut Plan::default()).picker;
         assert!(caller.count(&*picker, 3, 99).iter().all(|count| *count == 33));
+    }
+
+    fn fail(view: &[SubchannelView], index: usize, now: Instant) {
+        for _ in 0..100 {
+            view[index].stats.begin();
+            view[index].stats.finish(&Done::new(view[index].slot, now, Duration::from_millis(1), Outcome::Failure));
+        }
+    }
+
+    #[test]
+    fn another_child_sees_who_is_ejected() {
+        let config = |child: &str| json!({"failurePercentageEjection": {"minimumHosts": 1}, "childPolicy": [{child: {}}]});
+        let (mut policy, view, mut caller) = (build(config("round_robin")).unwrap(), ready(3), Caller::new(1));
+        let mut now = caller.now;
+        policy.rebuild(now, &view, &mut Plan::default());
+        fail(&view, 1, now);
+        now += Duration::from_secs(10);
+        policy.rebuild(now, &view, &mut Plan::default());
+        for child in ["random", "least_request", "weighted_round_robin", "round_robin"] {
+            let mut next = build(config(child)).unwrap();
+            next.inherit(&*policy);
+            let picker = next.rebuild(now, &view, &mut Plan::default()).picker;
+            let counts = caller.count(&*picker, 3, 300);
+            assert!(counts[1] == 0 && counts.iter().sum::<usize>() == 300, "{child}: {counts:?}");
+            policy = next;
+        }
+        // A policy of another kind has nothing to hand on, and takes nothing.
+        let mut other = PolicyRegistry::default().build("round_robin", &json!({})).unwrap();
+        other.inherit(&*policy);
+        let mut fresh = build(config("round_robin")).unwrap();
+        fresh.inherit(&*other);
+        let picker = fresh.rebuild(now, &view, &mut Plan::default()).picker;
+        assert_eq!(caller.count(&*picker, 3, 300), [100; 3]);
+    }
+
+    #[test]
+    fn the_childs_picks_are_its_own() {
+        let measure = json!({"failurePercentageEjection": {"minimumHosts": 1}, "childPolicy": [{"adaptive": {}}]});
+        let (mut policy, view, mut caller) = (build(measure).unwrap(), ready(3), Caller::new(1));
+        let mut alone = PolicyRegistry::default().build("adaptive", &json!({})).unwrap();
+        let (wrapped, plain) = (
+            policy.rebuild(caller.now, &view, &mut Plan::new(3)).picker,
+            alone.rebuild(caller.now, &view, &mut Plan::new(3)).picker,
+        );
+        assert!(wrapped.feedback().is_some() && plain.feedback().is_some(), "who learns is told");
+        let mut other = Caller::new(1);
+        for _ in 0..100 {
+            assert_eq!(caller.token(&*wrapped), other.token(&*plain), "the same pick with the same token");
+        }
+        assert_eq!(caller.explain(&*wrapped), other.explain(&*plain));
     }
 }

@@ -7,6 +7,7 @@ mod diff;
 mod drain;
 mod health;
 mod idle;
+mod outliers;
 mod panic;
 mod priority;
 mod quiet;

@@ -158,6 +158,12 @@ impl OutlierConfig {
         })
     }
 
+    /// How long an endpoint is ejected for.
+    pub(super) fn time(&self, multiplier: u32) -> Duration {
+        let most = self.max_ejection_time.max(self.base_ejection_time);
+        self.base_ejection_time.saturating_mul(multiplier).min(most)
+    }
+
     /// Whether anybody can be ejected.
     pub fn is_on(&self) -> bool {
         self.success_rate.is_some() || self.failure_percentage.is_some() || self.latency.is_some() || self.counts_rows()

@@ -70,6 +70,8 @@ pub struct OutlierStage {
     config: OutlierConfig,
     /// When the interval began that is being counted.
     began: Option<Instant>,
+    /// Whether rows of failures are counted from the next look at them on.
+    rows_begin: bool,
     records: BTreeMap<EndpointKey, Record>,
     counts: EjectionCounts,
     /// What observers have not been told yet.
@@ -77,7 +79,7 @@ pub struct OutlierStage {
 }
 
 /// What is remembered of an endpoint for as long as it is listed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Record {
     /// The endpoint's counters when the interval began.
     before: Counts,
@@ -110,7 +112,8 @@ impl Counts {
 impl OutlierStage {
     /// A stage that has seen nothing yet.
     pub fn new(config: OutlierConfig) -> Self {
-        Self { config, began: None, records: BTreeMap::new(), counts: EjectionCounts::default(), news: Vec::new() }
+        let (counts, news) = (EjectionCounts::default(), Vec::new());
+        Self { config, began: None, rows_begin: false, records: BTreeMap::new(), counts, news }
     }
 
     /// Whether and why an endpoint is ejected.
@@ -121,6 +124,24 @@ impl OutlierStage {
     /// What it has found so far.
     pub fn counts(&self) -> EjectionCounts {
         self.counts
+    }
+
+    /// Goes on where another one is, by this configuration: who is ejected stays so, and the interval that is being counted began when it
+    /// did. If either has no measure on, nothing is taken over but the counts: judging begins with the measures, and ends with them.
+    pub(crate) fn inherit(&mut self, from: &Self) {
+        self.counts = from.counts;
+        if !self.config.is_on() {
+            let ejected = from.records.iter().filter(|(_, record)| record.ejected.is_some());
+            self.news.extend(ejected.map(|(key, _)| LbEvent::EjectionEnded { endpoint: key.clone() }));
+        } else if from.config.is_on() {
+            (self.began, self.records) = (from.began, from.records.clone());
+            self.rows_begin = from.rows_begin || !from.config.counts_rows();
+            for record in self.records.values_mut() {
+                let Some(ejection) = record.ejected.take() else { continue };
+                let until = ejection.at.checked_add(self.config.time(record.multiplier));
+                record.ejected = Some(Arc::new(Ejection { until, ..(*ejection).clone() }));
+            }
+        }
     }
 
     /// Follows the list of endpoints: those that left are forgotten, and come back clean.
@@ -150,6 +171,7 @@ impl Stage for OutlierStage {
 
     fn apply(&mut self, now: Instant, view: &mut Vec<SubchannelView>, plan: &mut Plan) {
         if !self.config.is_on() {
+            plan.events.append(&mut self.news);
             return;
         }
         self.follow(view);

@@ -38,6 +38,9 @@ impl OutlierStage {
         if !self.config.counts_rows() {
             return;
         }
+        if std::mem::take(&mut self.rows_begin) {
+            view.iter().for_each(|row| self.judged(row.endpoint.key(), Rows::of(row)));
+        }
         let (failures, gateway) = (self.config.consecutive_failures.clone(), self.config.consecutive_gateway_failures.clone());
         let thresholds = [&failures, &gateway].map(|measure| measure.as_ref().map_or(0, |measure| measure.threshold));
         for row in view {

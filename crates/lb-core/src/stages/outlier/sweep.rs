@@ -10,9 +10,9 @@ use crate::event::LbEvent;
 use crate::policy::SubchannelView;
 
 /// What is known of one endpoint when it is judged.
-struct Case {
+pub(super) struct Case {
     key: EndpointKey,
-    calls: Counts,
+    pub(super) calls: Counts,
     latency: Option<Duration>,
 }
 
@@ -47,7 +47,7 @@ impl OutlierStage {
     }
 
     /// The calls of the interval; counting begins anew.
-    fn take(&mut self, row: &SubchannelView) -> Case {
+    pub(super) fn take(&mut self, row: &SubchannelView) -> Case {
         let (key, counts) = (row.endpoint.key().clone(), Counts::of(row));
         let record = self.records.entry(key.clone()).or_default();
         let calls = counts.since(std::mem::replace(&mut record.before, counts));
@@ -131,8 +131,7 @@ impl OutlierStage {
         }
         counts.enforced += 1;
         record.multiplier = record.multiplier.saturating_add(1);
-        let most = self.config.max_ejection_time.max(self.config.base_ejection_time);
-        let time = self.config.base_ejection_time.saturating_mul(record.multiplier).min(most);
+        let time = self.config.time(record.multiplier);
         let reason: Arc<str> = format!("ejected: {}", reason()).into();
         self.news.push(LbEvent::Ejected { endpoint: key.clone(), measure, reason: Arc::clone(&reason) });
         record.ejected = Some(Arc::new(Ejection { at: now, until: now.checked_add(time), measure, reason }));
