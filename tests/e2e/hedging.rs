@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use evenkeel::retry::{HedgingPolicy, Throttling};
+use evenkeel::retry::{HedgingPolicy, Surfaced, Throttling};
 use evenkeel::{CallError, LbChannel, LbChannelBuilder, WaitingFor};
 use lb_testkit::RawServer;
 use lb_testkit::pb::EchoRequest;
@@ -96,9 +96,13 @@ async fn a_fatal_failure_ends_the_call_and_cancels_the_others() {
     for _ in 0..3 {
         let status = call(&channel).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Internal, "broken"));
-        assert!(
-            matches!(call_error(&status), Some(CallError::RetriesExhausted { attempts, .. }) if attempts.len() == 1),
-            "{status:?}"
+        let Some(CallError::RetriesExhausted { attempts, why }) = call_error(&status) else { panic!("{status:?}") };
+        let ends: Vec<_> = attempts.iter().map(|attempt| (attempt.endpoint.as_ref().unwrap().to_string(), attempt.code)).collect();
+        let expected = [(stuck.addr().to_string(), Code::Cancelled), (broken.addr().to_string(), Code::Internal)];
+        assert_eq!(
+            (ends.as_slice(), *why),
+            (expected.as_slice(), Surfaced::OtherCode),
+            "where each ended, and why no other followed"
         );
     }
     quiet(&channel, &[&stuck, &broken]).await;
@@ -115,7 +119,10 @@ async fn a_non_fatal_failure_brings_the_next_at_once_and_the_last_one_is_the_cal
     let channel = self::channel(&[&server], policy(3, 30_000)).await;
     let status = call(&channel).await.unwrap_err();
     assert_eq!((status.code(), status.message(), server.calls()), (Code::Unavailable, "failure 2", 3));
-    assert!(matches!(call_error(&status), Some(CallError::RetriesExhausted { attempts, .. }) if attempts.len() == 3), "{status:?}");
+    assert!(
+        matches!(call_error(&status), Some(CallError::RetriesExhausted { attempts, why: Surfaced::LastAttempt }) if attempts.len() == 3),
+        "{status:?}"
+    );
     let endpoint = &channel.endpoints()[0];
     assert_eq!((endpoint.failed, endpoint.in_flight), (3, 0));
 }
@@ -125,6 +132,7 @@ async fn a_server_can_forbid_further_hedges_or_put_them_off() {
     let server = Scripted::start(|_| Act::Fail(pushing_back(Code::Unavailable, &["-1"]))).await;
     let status = call(&channel(&[&server], policy(3, 30_000)).await).await.unwrap_err();
     assert_eq!((status.code(), server.calls()), (Code::Unavailable, 1));
+    assert!(matches!(call_error(&status), Some(CallError::RetriesExhausted { why: Surfaced::Forbidden, .. })), "{status:?}");
 
     let server = Scripted::doing([Act::Fail(pushing_back(Code::Unavailable, &["300"]))]).await;
     let began = Instant::now();

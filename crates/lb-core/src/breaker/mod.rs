@@ -26,6 +26,11 @@
 //! [`trial_calls`](BreakerConfig::trial_calls) at once per `open_time`. Memory: about 300 bytes per endpoint and group, for at most
 //! [`max_groups`](BreakerConfig::max_groups) groups.
 //!
+//! From its opening on no call goes there, and one whose policy chose it is offered the others of its group. What looks beyond them, `pick_first`
+//! going on to its next endpoint, a group failing over, a replica taking over, does so with the next generation. The breaker asks for that at
+//! once, so it is one turn of the channel's task away, under a millisecond unless the runtime is starved; a call that comes in between, and has
+//! neither a retry policy nor wait-for-ready, may be told that the breaker is open though a standby is there.
+//!
 //! **When not.** For endpoints that are a little worse than the others: a breaker compares with nobody and opens for all at once if all
 //! fail, which [outlier ejection](crate::stages::OutlierStage) does not. For overload: limits shed a part, a breaker sheds all.
 //!

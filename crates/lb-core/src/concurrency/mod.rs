@@ -6,7 +6,7 @@
 //! [`ConcurrencyLimit`] is a [gatekeeper](crate::gate) with one number for all endpoints, the [capacity](crate::Attributes::capacity) the
 //! resolver knows of each, or the lower of both. It counts attempts: hedges and retries each one, a stream until its trailers.
 //!
-//! **Bound.** Never more attempts in flight at an endpoint than the limit when they began; lowering it ends none. One comparison and one
+//! **Bound.** Never more attempts in flight at an endpoint than the limit when they began; lowering it ends none, raising it wakes those who wait. One comparison and one
 //! exchange on a counter of the endpoint per attempt. It counts this channel's attempts only: a hundred clients with a limit of 10 can
 //! send 1 000.
 //!
@@ -27,7 +27,7 @@ mod in_flight;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 mod sync {
     pub(super) use std::sync::atomic::{AtomicU32, Ordering};
@@ -46,12 +46,17 @@ use sync::{AtomicU32, Ordering};
 pub struct ConcurrencyLimit {
     max: Arc<AtomicU32>,
     within_capacity: bool,
+    channels: Arc<[OnceLock<GateSignal>; CHANNELS]>,
 }
+
+/// How many channels with a limit are told that it was raised. A limit is mostly one channel's; what is remembered of each stays with
+/// the limit.
+const CHANNELS: usize = 8;
 
 impl ConcurrencyLimit {
     /// At most `max` at each endpoint; 0 lets nobody in.
     pub fn new(max: u32) -> Self {
-        Self { max: Arc::new(AtomicU32::new(max)), within_capacity: false }
+        Self { max: Arc::new(AtomicU32::new(max)), within_capacity: false, channels: Arc::default() }
     }
 
     /// At most as many as the endpoint's [capacity](crate::Attributes::capacity) says; endpoints without one have no limit.
@@ -71,10 +76,28 @@ impl ConcurrencyLimit {
         self.max.load(Ordering::Relaxed)
     }
 
-    /// Another limit from now on. It applies to what is picked next: lowering it ends nothing, and calls that wait notice a higher one
-    /// within half a second.
+    /// Another limit from now on. It applies to what is picked next: lowering it ends nothing, and calls that wait look again at once when
+    /// it is raised. Of more than eight channels that were given clones, the later ones' look within half a second.
     pub fn set_max(&self, max: u32) {
-        self.max.store(max, Ordering::Relaxed);
+        if self.max.swap(max, Ordering::Relaxed) < max {
+            for signal in self.channels.iter().filter_map(OnceLock::get) {
+                // Those in the queue, and those that wait without one.
+                signal.opened();
+                signal.changed();
+            }
+        }
+    }
+
+    /// Remembers a channel, unless there are too many.
+    fn join(&self, signal: &GateSignal) {
+        if signal.is_same(&GateSignal::default()) {
+            return;
+        }
+        for place in self.channels.iter() {
+            if place.get_or_init(|| signal.clone()).is_same(signal) {
+                return;
+            }
+        }
     }
 
     #[inline]
@@ -91,7 +114,8 @@ impl From<u32> for ConcurrencyLimit {
 }
 
 impl Gatekeeper for ConcurrencyLimit {
-    fn gate(&self, _endpoint: &Endpoint, _signal: &GateSignal) -> Option<Arc<dyn Gate>> {
+    fn gate(&self, _endpoint: &Endpoint, signal: &GateSignal) -> Option<Arc<dyn Gate>> {
+        self.join(signal);
         Some(Arc::new(LimitGate { limit: self.clone(), in_flight: InFlight::default() }))
     }
 }

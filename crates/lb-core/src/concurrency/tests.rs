@@ -4,6 +4,7 @@ use http::HeaderMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::gate::GateListener;
 use crate::hints::PickHints;
 use crate::pick::PickArgs;
 use crate::policies::testing::{slot, start};
@@ -74,6 +75,39 @@ fn a_lower_limit_ends_nothing_and_applies_to_what_comes() {
     assert!(door.enter());
     limit.set_max(5);
     assert_eq!(door.fill(), 5);
+}
+
+#[derive(Debug, Default)]
+struct Bells(AtomicU32, AtomicU32);
+
+impl GateListener for Bells {
+    fn changed(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn opened(&self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_higher_limit_wakes_each_channel_once_and_a_lower_one_none() {
+    let limit = ConcurrencyLimit::new(1);
+    let bells: Vec<Arc<Bells>> = (0..CHANNELS + 2).map(|_| Arc::default()).collect();
+    let endpoint = Endpoint::new(std::net::SocketAddr::from(([10, 0, 0, 1], 1)));
+    for bell in &bells {
+        // Endpoints of one channel share its signal.
+        let signal = GateSignal::new(Arc::clone(bell) as Arc<dyn GateListener>);
+        (0..3).for_each(|_| drop(limit.gate(&endpoint, &signal)));
+    }
+    drop(limit.gate(&endpoint, &GateSignal::default()));
+    let rung = || bells.iter().map(|bell| (bell.0.load(Ordering::Relaxed), bell.1.load(Ordering::Relaxed))).collect::<Vec<_>>();
+    limit.set_max(1);
+    limit.set_max(0);
+    assert_eq!(rung(), [(0, 0); CHANNELS + 2]);
+    limit.set_max(9);
+    assert!(rung()[..CHANNELS].iter().all(|rung| *rung == (1, 1)), "{:?}", rung());
+    assert_eq!(rung()[CHANNELS..], [(0, 0); 2]);
 }
 
 #[test]

@@ -22,6 +22,15 @@ impl GateSignal {
         Self(Some(listener))
     }
 
+    /// Whether both go to the same channel.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Something changed that stages should know: asks for a rebuild. Costs a lock and a rebuild, so not for every call.
     pub fn changed(&self) {
         if let Some(listener) = &self.0 {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{HedgingPolicy, Pushback, Throttle};
+use super::{HedgingPolicy, Pushback, Surfaced, Throttle};
 
 /// The attempts of one hedged call. Attempts are begun when [`due`](Self::due) says so, and every one that fails is told to
 /// [`failed`](Self::failed).
@@ -12,6 +12,8 @@ pub struct Hedges {
     in_flight: u32,
     /// When the next one is due; `None` if there will be none.
     next_at: Option<Instant>,
+    /// Why there will be none, if that is not for their number.
+    stopped: Option<Surfaced>,
 }
 
 /// What follows a failed attempt of a hedged call.
@@ -26,7 +28,7 @@ pub enum HedgeStep {
 impl Hedges {
     /// A call that begins: its first attempt is due at once.
     pub fn new(now: Instant) -> Self {
-        Self { begun: 0, in_flight: 0, next_at: Some(now) }
+        Self { begun: 0, in_flight: 0, next_at: Some(now), stopped: None }
     }
 
     /// When the next attempt is due; `None` if there will be none.
@@ -46,7 +48,7 @@ impl Hedges {
             return false;
         }
         if self.begun > 0 && !throttle.permits() {
-            self.freeze();
+            self.stop(Surfaced::Throttled);
             return false;
         }
         self.begun += 1;
@@ -57,7 +59,19 @@ impl Hedges {
 
     /// No further attempts: those in flight go on. After a pick that was dropped.
     pub fn freeze(&mut self) {
-        self.next_at = None;
+        self.stop(Surfaced::Committed);
+    }
+
+    /// Why the call ends with the failures it has had, once a step says so.
+    pub fn why(&self) -> Surfaced {
+        self.stopped.unwrap_or(Surfaced::LastAttempt)
+    }
+
+    /// What ended the further attempts first is why.
+    fn stop(&mut self, why: Surfaced) {
+        if self.next_at.take().is_some() {
+            self.stopped = self.stopped.or(Some(why));
+        }
     }
 
     /// An attempt came to nothing in a way that says nothing of the call: it was dropped at the pick, or others have sent more than can
@@ -82,16 +96,18 @@ impl Hedges {
             throttle.failed();
         }
         if !non_fatal {
+            let why = if pushback == Pushback::Stop { Surfaced::Forbidden } else { Surfaced::OtherCode };
+            self.stopped = Some(why);
             return HedgeStep::Surface;
         }
         match pushback {
-            Pushback::Stop => self.freeze(),
+            Pushback::Stop => self.stop(Surfaced::Forbidden),
             Pushback::After(delay) if self.next_at.is_some() => self.schedule(now, delay, policy),
             Pushback::None if self.next_at.is_some() => self.next_at = Some(now),
             Pushback::After(_) | Pushback::None => {}
         }
-        if self.next_at.is_some() && !throttle.permits() {
-            self.freeze();
+        if !throttle.permits() {
+            self.stop(Surfaced::Throttled);
         }
         self.verdict()
     }

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use http::Response;
 use lb_core::EndpointKey;
-use lb_core::retry::{Attempts, HedgeStep, Hedges, HedgingPolicy, Next, Reached, Surfaced, Throttle};
+use lb_core::retry::{Attempts, HedgeStep, Hedges, HedgingPolicy, Next, Reached, Throttle};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
@@ -199,8 +199,10 @@ impl Hedging {
         if step == HedgeStep::GoOn {
             return Poll::Pending;
         }
-        self.running.clear();
-        let why = if self.hedges.begun() >= self.policy.max_attempts() { Surfaced::LastAttempt } else { Surfaced::OtherCode };
+        for hedge in self.running.drain(..) {
+            self.head.history.cancelled(hedge.stage.endpoint());
+        }
+        let why = self.hedges.why();
         let last = self.last.take().unwrap_or(Cause::Error(CallError::Closed));
         Poll::Ready(Err(self.head.history.surface(last, why)))
     }
@@ -261,6 +263,14 @@ impl Hedging {
 }
 
 impl Stage {
+    /// Where the attempt is, if it has been sent.
+    fn endpoint(&self) -> Option<EndpointKey> {
+        match self {
+            Self::Seeking(_) => None,
+            Self::Sending { guard, .. } => Some(guard.connected.endpoint.key().clone()),
+        }
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         match self {
             Self::Seeking(seeking) => seeking.as_mut().poll(cx).map(|found| match found {

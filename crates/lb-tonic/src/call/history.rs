@@ -8,7 +8,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
 use lb_core::EndpointKey;
 use lb_core::retry::Surfaced;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::judged::{Cause, Failed};
 use crate::error::{CallError, FailedAttempt};
@@ -30,6 +30,13 @@ impl History {
         let text = attempt.to_string().into();
         self.0.get_or_insert_default().push(attempt);
         text
+    }
+
+    /// Adds an attempt that was on its way when another one ended the call, before that one: the last is the one the call fails with.
+    pub(super) fn cancelled(&mut self, endpoint: Option<EndpointKey>) {
+        let attempts = self.0.get_or_insert_default();
+        let attempt = FailedAttempt::new(endpoint, Code::Cancelled, "given up when another attempt ended the call");
+        attempts.insert(attempts.len().saturating_sub(1), attempt);
     }
 
     /// The status of a call whose last attempt failed like this, after those before. Code, message, details and metadata are the last
@@ -69,7 +76,7 @@ impl Cause {
         self.describe(None).message
     }
 
-    fn code(&self) -> tonic::Code {
+    fn code(&self) -> Code {
         match self {
             Self::Answer(response) => status_of(response.headers().clone()).code(),
             Self::Error(error) => error.code(),
@@ -107,11 +114,11 @@ mod tests {
             headers.insert(name, value.parse().unwrap());
         }
         let status = status_of(headers.clone());
-        assert_eq!((status.code(), status.message(), status.details()), (tonic::Code::Unavailable, "a b", &[1, 2][..]));
+        assert_eq!((status.code(), status.message(), status.details()), (Code::Unavailable, "a b", &[1, 2][..]));
         assert_eq!(status.metadata().get("x-more").unwrap(), "1");
         headers.insert("grpc-status-details-bin", "!".parse().unwrap());
         headers.insert("grpc-message", "%ff".parse().unwrap());
         assert!(status_of(headers).details().is_empty());
-        assert_eq!(status_of(HeaderMap::new()).code(), tonic::Code::Unknown);
+        assert_eq!(status_of(HeaderMap::new()).code(), Code::Unknown);
     }
 }

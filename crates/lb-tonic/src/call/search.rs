@@ -154,6 +154,7 @@ impl<'a> Search<'a> {
         self.handle.queue()?;
         match picked {
             Picked::Full => Some(None),
+            Picked::HomeFull { until, .. } => Some(*until),
             Picked::Unfit(unfit) if unfit.is_full() => Some(unfit.earliest_end().and_then(|end| Instant::now().checked_add(end))),
             _ => None,
         }
@@ -186,7 +187,15 @@ impl<'a> Search<'a> {
                 return Ok(self.wait(Some(until)));
             }
             Picked::Fail(reason) if waits => self.last_failure.set(reason),
-            Picked::Fail(reason) => return Err(CallError::NoEndpoint { target: target(), reason }),
+            // No generation tells that there is room again.
+            Picked::HomeFull { reason, .. } if waits => {
+                let look_again = self.next_look();
+                self.last_failure.set(reason);
+                return Ok(self.wait(Some(look_again)));
+            }
+            Picked::Fail(reason) | Picked::HomeFull { reason, .. } => {
+                return Err(CallError::NoEndpoint { target: target(), reason });
+            }
             Picked::Unfit(unfit) if waits => return Ok(self.wait_to_fit(&unfit)),
             Picked::Unfit(unfit) => return Err(self.handle.shared().limits.unplaced(target(), unfit)),
             Picked::Never(error) => return Err(self.never(error)),
@@ -206,10 +215,17 @@ impl<'a> Search<'a> {
 
     /// Waits until an endpoint meets the call's conditions.
     fn wait_to_fit(&mut self, unfit: &Unfit) -> Next {
-        let look_again = unfit.is_load().then(|| Instant::now() + self.pause);
-        self.pause = (self.pause * 2).min(LAST_LOOK);
+        let next_look = self.next_look();
+        let look_again = unfit.is_load().then_some(next_look);
         self.last_failure.set(unfit.to_string().into());
         self.wait(look_again)
+    }
+
+    /// When a call looks again that nothing tells when to look.
+    fn next_look(&mut self) -> Instant {
+        let at = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(LAST_LOOK);
+        at
     }
 
     fn never(&self, error: CallError) -> CallError {

@@ -46,6 +46,8 @@ pub(crate) enum Picked<'a> {
     Await { connect: Option<lb_core::Slot>, until: Instant },
     /// Wait if the call waits for ready, else fail.
     Fail(Arc<str>),
+    /// Join the queue; without one as for `Fail`. The endpoint that the call's session may not leave has enough to do, until then if known.
+    HomeFull { reason: Arc<str>, until: Option<Instant> },
     /// Wait if the call waits for ready, else fail: no endpoint meets its conditions.
     Unfit(Box<Unfit>),
     /// The call cannot succeed.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_core::gate::Permit;
+use lb_core::gate::{Permit, Refusal};
 use lb_core::sessions::Standing;
 use lb_core::{ConnectivityState, PickArgs, PickHints, Row, Slot};
 use tokio::time::Instant;
@@ -42,6 +42,8 @@ pub(super) struct Place<'a> {
     pub(super) until: Instant,
     /// The leave of its gates, if it is READY and has any.
     pub(super) permit: Option<Permit>,
+    /// Why its gates let nobody in, if they do not.
+    refusal: Option<Refusal>,
 }
 
 impl Index {
@@ -74,7 +76,7 @@ impl Index {
         let until = since.and_then(|since| since.checked_add(patience)).or(head.session_until);
         // A patience that cannot be added to the present is for ever, or as good as.
         let until = until.unwrap_or_else(|| now.checked_add(patience).unwrap_or(now + FOR_EVER));
-        let mut place = Place { row, connected, until, permit: None };
+        let mut place = Place { row, connected, until, permit: None, refusal: None };
         let Some(row) = row else { return (Standing::Gone, place) };
         if !fits(args.hints, row) {
             return (Standing::Unfit, place);
@@ -96,7 +98,10 @@ impl Index {
         match snapshot.core.enter(row.view.slot, args) {
             Ok(permit) => place.permit = permit,
             // Like one that is too busy for the call.
-            Err(_) => return (Standing::Unfit, place),
+            Err(refusal) => {
+                place.refusal = Some(refusal);
+                return (Standing::Unfit, place);
+            }
         }
         (standing, place)
     }
@@ -111,13 +116,22 @@ impl Place<'_> {
         self.row.filter(|row| row.view.state == ConnectivityState::Idle).map(|row| row.view.slot)
     }
 
+    /// Until when it is full, if it is sound and only has enough to do; `None` inside is not known.
+    pub(super) fn full_until(&self) -> Option<Option<Instant>> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.reason.is_full())?;
+        Some(refusal.until.map(Instant::from_std))
+    }
+
     /// Why a session that may not leave it cannot use it, for people.
     pub(super) fn describe(&self) -> Arc<str> {
         let Some(row) = self.row else { return "the session's endpoint is gone, and the session may not leave it".into() };
         let endpoint = row.view.endpoint.key();
-        match &row.view.error {
-            Some(error) => format!("the session may not leave {endpoint}: {error}"),
-            None => format!("the session may not leave {endpoint}, where the call may not go or which is {}", row.view.state),
+        match (&row.view.error, &self.refusal) {
+            (Some(error), _) => format!("the session may not leave {endpoint}: {error}"),
+            (None, Some(refusal)) => format!("the session may not leave {endpoint}, which is {}", refusal.reason),
+            (None, None) => {
+                format!("the session may not leave {endpoint}, where the call may not go or which is {}", row.view.state)
+            }
         }
         .into()
     }

@@ -133,7 +133,7 @@ impl ChannelSessions {
                     return placed(snapshot, place, now, Some(Tie::Table { _held: store.hold(session, ticket) }));
                 }
                 Sought::Wait(place) => return wait(&place),
-                Sought::Fail(place) => return Picked::Fail(place.describe()),
+                Sought::Fail(place) => return stay(&place),
                 Sought::Choose(choice) => choice,
             };
             let mut placement = match pick_by_policy(snapshot, head, scratch) {
@@ -175,7 +175,7 @@ impl ChannelSessions {
                 return placed(snapshot, place, now, None);
             }
             Some((SessionVerdict::Wait, place)) => return wait(&place),
-            Some((SessionVerdict::Fail, place)) => return Picked::Fail(place.describe()),
+            Some((SessionVerdict::Fail, place)) => return stay(&place),
             Some((SessionVerdict::Lend, _)) => true,
             Some((SessionVerdict::Move, _)) | None => false,
         };
@@ -239,6 +239,15 @@ fn placed<'a>(snapshot: &ChannelSnapshot, place: Place<'a>, at: Instant, tie: Op
         }
         // Only READY endpoints with a connection are used.
         None => Picked::Wait,
+    }
+}
+
+/// A session that may not leave an endpoint it cannot use now.
+fn stay<'a>(place: &Place<'_>) -> Picked<'a> {
+    let reason = place.describe();
+    match place.full_until() {
+        Some(until) => Picked::HomeFull { reason, until },
+        None => Picked::Fail(reason),
     }
 }
 

@@ -78,6 +78,7 @@ fn a_fatal_failure_ends_the_call() {
     let mut call = Caller::new(3, 0);
     call.due();
     assert_eq!(call.failed(INTERNAL, Pushback::None), HedgeStep::Surface);
+    assert_eq!(call.hedges.why(), Surfaced::OtherCode);
     assert_eq!(call.throttle.tokens(), Some(10.0), "codes outside the policy cost nothing");
 }
 
@@ -88,6 +89,7 @@ fn the_last_failure_of_all_ends_the_call() {
     assert_eq!(call.failed(UNAVAILABLE, Pushback::None), HedgeStep::GoOn);
     assert_eq!(call.failed(UNAVAILABLE, Pushback::None), HedgeStep::GoOn);
     assert_eq!(call.failed(UNAVAILABLE, Pushback::None), HedgeStep::Surface);
+    assert_eq!(call.hedges.why(), Surfaced::LastAttempt);
     assert_eq!(call.throttle.tokens(), Some(7.0));
 }
 
@@ -101,6 +103,23 @@ fn a_server_that_forbids_it_stops_further_hedges_and_not_those_in_flight() {
     call.now += ms(1000);
     assert_eq!((call.due(), call.next_in()), (0, None));
     assert_eq!(call.failed(UNAVAILABLE, Pushback::None), HedgeStep::Surface);
+    assert_eq!(call.hedges.why(), Surfaced::Forbidden);
+}
+
+#[test]
+fn a_throttled_call_says_so() {
+    let mut call = Caller::new(3, 10);
+    call.due();
+    // Other calls' failures.
+    (0..10).for_each(|_| _ = call.throttle.failed());
+    assert_eq!(call.failed(UNAVAILABLE, Pushback::None), HedgeStep::Surface);
+    assert_eq!(call.hedges.why(), Surfaced::Throttled);
+    let mut call = Caller::new(3, 10);
+    call.due();
+    (0..10).for_each(|_| _ = call.throttle.failed());
+    call.now += ms(10);
+    assert_eq!((call.due(), call.failed(UNAVAILABLE, Pushback::None)), (0, HedgeStep::Surface));
+    assert_eq!(call.hedges.why(), Surfaced::Throttled);
 }
 
 #[test]
