@@ -1,11 +1,18 @@
 //! Memory stays flat, whatever the resolver says.
 
+use std::ops::Range;
 use std::time::Duration;
 
+use evenkeel::breaker::BreakerConfig;
+use evenkeel::limits::{FloodLimit, GradientConfig, KeyLimit, RateLimit, RateLimits};
+use evenkeel::queue::QueueConfig;
+use evenkeel::stages::OutlierConfig;
 use evenkeel::{ConnectivityState, Endpoint, LbChannel, PickOptions};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use lb_testkit::{EchoServer, FakeResolver, FakeResolverHandle, count, live};
+use serde_json::json;
+use tonic::Code;
 
 use crate::support::{call, quick_backoff, ready, request, servers, soon, until};
 
@@ -118,4 +125,112 @@ async fn fates(channel: &LbChannel, servers: &[EchoServer], rounds: usize) {
         }
     }
     until("nothing is in flight", || crate::support::in_flight(channel) == 0).await;
+}
+
+/// Everything that repeats, holds back or sheds calls, at once: retries and hedges, breakers and ejections, a queue that is full, a limit
+/// of each kind, and keys from strangers. Memory is what it was, however long that goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retries_hedges_breakers_queues_and_limits_together() {
+    let _alone = crate::alone().await;
+    let servers = servers(4).await;
+    let (channel, handle) = guarded();
+    handle.endpoints(endpoints(&servers));
+    ready(&channel, 4).await;
+    // Tables of keys and buffers grow to their bounds first.
+    storm(&channel, &servers, 0..500).await;
+    let (bytes, tasks, sockets) = settled(&channel, &handle, &servers).await;
+    let before = Done::of(&channel, &servers);
+    storm(&channel, &servers, 500..2_500).await;
+    let after = settled(&channel, &handle, &servers).await;
+    assert_eq!((after.1, after.2), (tasks, sockets), "tasks and sockets");
+    // Twenty bytes kept per call would show.
+    assert!(after.0 < bytes + 360_000, "{bytes} bytes in use before, {} after", after.0);
+    let done = Done::of(&channel, &servers);
+    println!("{bytes} bytes before, {} after; {before:?} then {done:?}", after.0);
+    // Or the test shows nothing.
+    assert!(
+        done.attempts > before.attempts + 3_000 && done.served > before.served && done.shed > before.shed,
+        "{before:?} {done:?}"
+    );
+}
+
+/// What shows that everything was in use.
+#[derive(Debug)]
+struct Done {
+    attempts: u64,
+    /// After a wait in the queue.
+    served: u64,
+    /// By the queue or a limit.
+    shed: u64,
+}
+
+impl Done {
+    fn of(channel: &LbChannel, servers: &[EchoServer]) -> Self {
+        let queue = channel.queue().unwrap();
+        let attempts = servers.iter().map(|server| server.calls()).sum();
+        Self { attempts, served: queue.served, shed: queue.total_shed() + channel.limits().shed() }
+    }
+}
+
+fn guarded() -> (LbChannel, FakeResolverHandle) {
+    let ms = Duration::from_millis;
+    let (resolver, handle) = FakeResolver::new("fake");
+    let policy = |kind: &str| match kind {
+        "retryPolicy" => json!({"maxAttempts": 4, "initialBackoff": "0.001s", "maxBackoff": "0.004s", "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"]}),
+        _ => json!({"maxAttempts": 3, "hedgingDelay": "0.001s", "nonFatalStatusCodes": ["UNAVAILABLE"]}),
+    };
+    let method = |method: &str, kind: &str| {
+        let mut config = json!({"name": [{"service": "evenkeel.echo.v1.Echo", "method": method}]});
+        config[kind] = policy(kind);
+        config
+    };
+    let config = json!({
+        "methodConfig": [method("Unary", "hedgingPolicy"), method("ServerStream", "retryPolicy")],
+        "retryThrottling": {"maxTokens": 1000, "tokenRatio": 1},
+    });
+    let rate = |per_second: u32| RateLimit::per_second(per_second).unwrap();
+    let keys = KeyLimit::by_option(rate(50)).max_keys(256).unwrap();
+    let limits =
+        RateLimits::new().flood(FloodLimit::above(100_000).unwrap()).channel(rate(100_000)).endpoint(rate(20_000)).key(keys);
+    let outliers = json!({"interval": "0.1s", "baseEjectionTime": "0.1s", "failurePercentageEjection": {"requestVolume": 5}});
+    let builder = LbChannel::builder("fake:///orders").resolver(resolver).backoff(quick_backoff()).policy("least_request");
+    let builder = builder.service_config(config).circuit_breaker(BreakerConfig::default().open_time(ms(20)));
+    let builder = builder.outlier_detection(OutlierConfig::from_json(&outliers).unwrap()).rate_limits(limits);
+    let builder = builder.concurrency_limit(GradientConfig::new()).max_requests_per_endpoint(2_u32).max_requests(7_u32);
+    (builder.queue(QueueConfig::new(8).max_wait(ms(20))).build().unwrap(), handle)
+}
+
+/// These rounds, each of some calls at once; servers fail and are slow in turn.
+async fn storm(channel: &LbChannel, servers: &[EchoServer], rounds: Range<usize>) {
+    for round in rounds {
+        if round % 50 == 0 {
+            servers.iter().for_each(|server| server.heal());
+            servers[round / 50 % 4].fail(Code::Unavailable);
+            servers[(round / 50 + 1) % 4].set_latency(lb_testkit::Latency::Fixed(Duration::from_millis(3)));
+            servers[(round / 50 + 2) % 4].set_latency(lb_testkit::Latency::Fixed(Duration::ZERO));
+        }
+        let calls = (0..if round % 10 == 0 { 30 } else { 6 }).map(|number| one_of_many(channel, round * 30 + number));
+        soon("the calls", futures_util::future::join_all(calls)).await;
+    }
+    servers.iter().for_each(|server| server.heal());
+    until("nothing is in flight", || crate::support::in_flight(channel) == 0).await;
+}
+
+async fn one_of_many(channel: &LbChannel, number: usize) {
+    let mut client = EchoClient::new(channel.clone());
+    let mut asked = tonic::Request::new(request("x"));
+    asked.set_timeout(Duration::from_millis([1, 20, 200][number % 3]));
+    // Every key is another one; no more of them are remembered than there may be.
+    asked.extensions_mut().insert(PickOptions::new().priority((number % 4) as u8).limit_key(format!("stranger {number}")));
+    match number % 5 {
+        0 => _ = futures_util::FutureExt::now_or_never(client.unary(asked)),
+        1 | 2 => {
+            if let Ok(reply) = client.server_stream(asked).await {
+                let mut replies = reply.into_inner();
+                while let Ok(Some(_)) = replies.message().await {}
+            }
+        }
+        _ => _ = client.unary(asked).await,
+    }
 }
