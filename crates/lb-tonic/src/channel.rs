@@ -30,6 +30,7 @@ use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::events::Events;
 use crate::inbox::Order;
+use crate::limits;
 use crate::options::PickOptions;
 use crate::pick_handle::PickHandle;
 use crate::resolver_status::ResolverStatus;
@@ -218,7 +219,11 @@ impl LbChannel {
     /// What is wrong with it, and where; then nothing changes.
     pub fn set_service_config(&self, config: impl Into<ServiceConfigUpdate>) -> Result<(), ConfigError> {
         let config = match config.into() {
-            ServiceConfigUpdate::Json(config) => Some(Arc::new(ServiceConfig::from_json(&config, self.handle.registry())?)),
+            ServiceConfigUpdate::Json(config) => {
+                let config = ServiceConfig::from_json(&config, self.handle.registry())?;
+                limits::check(self.handle.shared().limits.is_gated(), &config)?;
+                Some(Arc::new(config))
+            }
             ServiceConfigUpdate::Broken(reason) => return Err(ConfigError::new("service config", reason, "a JSON object")),
             _ => None,
         };

@@ -2,6 +2,7 @@
 
 mod a21;
 mod health;
+mod limits;
 mod methods;
 mod policies;
 

@@ -17,7 +17,11 @@ pub(super) fn path(path: &str, field: &str) -> String {
 
 /// A value as errors show it, cut where it is long.
 pub(super) fn short(value: &Value) -> String {
-    let text = value.to_string();
+    cut(value.to_string())
+}
+
+/// The same of its text.
+pub(super) fn cut(text: String) -> String {
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

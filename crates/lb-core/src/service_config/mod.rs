@@ -28,7 +28,7 @@
 //! empty; else none. A name that stands anywhere twice makes two answers to one question, and the config is refused.
 //!
 //! **Ours.** `loadBalancingConfig` within a `methodConfig` gives its methods a policy of their own, by the same rule as the list of that
-//! name at the top. Other clients ignore it there.
+//! name at the top. The object `evenkeel` at the top has [limits](ConfigLimits). Other clients ignore both.
 //!
 //! **Bound.** Finding a method's config is one hash of its path, and a second one of its service if only that is named, whatever the size of the
 //! config. [`MAX_METHOD_POLICIES`] different policies of methods are allowed, because each of them is asked at every change of the endpoints.
@@ -36,6 +36,7 @@
 //! Sources: gRPC's service_config.proto; gRFC A2, A6, A21, A24, and the order of precedence of its naming and service config documents.
 
 mod fields;
+mod limits;
 mod method;
 mod name;
 mod policy;
@@ -53,6 +54,7 @@ use crate::policy::ConfigError;
 use crate::registry::PolicyRegistry;
 use crate::retry::Throttling;
 
+pub use limits::ConfigLimits;
 pub use method::MethodConfig;
 pub use policy::PolicyConfig;
 pub use table::{MAX_METHOD_POLICIES, MethodTable};
@@ -70,6 +72,8 @@ pub struct ServiceConfig {
     /// Which service's health is watched, from `healthCheckConfig.serviceName`: `None` if the config does not say, empty for the server
     /// as a whole.
     pub health_service: Option<Arc<str>>,
+    /// Limits on calls, from `evenkeel`; ours.
+    pub limits: ConfigLimits,
 }
 
 /// Where the service config in use comes from.
@@ -109,6 +113,7 @@ impl ServiceConfig {
             methods: Arc::new(MethodTable::from_json(config, registry)?),
             throttling: fields::read("", config, "retryThrottling", Throttling::from_json)?,
             health_service: health_service(config)?,
+            limits: ConfigLimits::from_json(config)?,
         })
     }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::limits::{GradientConfig, RateLimits};
 use crate::retry::{HedgingPolicy, RetryPolicy};
 
 fn read(config: &Value) -> Result<ServiceConfig, ConfigError> {
@@ -308,6 +309,31 @@ fn any_json() -> impl Strategy<Value = Value> {
             fields.prop_map(|fields| Value::Object(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()))
         ]
     })
+}
+
+#[test]
+fn limits_are_ours_and_a_wrong_one_refuses_the_config() {
+    assert_eq!(read(&json!({})).unwrap().limits, ConfigLimits::default());
+    let limits = |evenkeel| read(&json!({"evenkeel": evenkeel, "timeout": 1})).map(|config| config.limits);
+    assert_eq!(limits(json!({"circuitBreaker": 7})), Ok(ConfigLimits::default()), "unknown fields are ignored");
+    let rates = json!({"channel": {"perSecond": 100}, "methods": [{"service": "a.B", "method": "C", "perSecond": 5}]});
+    let both = limits(json!({"rateLimits": rates, "concurrencyLimit": {"max": 50}})).unwrap();
+    assert_eq!(both.rates, Some(RateLimits::from_json(&rates).unwrap()));
+    assert_eq!(both.concurrency, Some(GradientConfig::from_json(&json!({"max": 50})).unwrap()));
+    assert_eq!(both.of_endpoints(), Some("evenkeel.concurrencyLimit"));
+    let endpoint = limits(json!({"rateLimits": {"endpoint": {"perSecond": 1}}})).unwrap();
+    assert_eq!(endpoint.of_endpoints(), Some("evenkeel.rateLimits.endpoint"));
+    assert_eq!(limits(json!({"rateLimits": rates})).unwrap().of_endpoints(), None);
+    for (evenkeel, field) in [
+        (json!(1), "evenkeel"),
+        (json!({"rateLimits": []}), "evenkeel.rateLimits"),
+        (json!({"rateLimits": {"channel": {"perSecond": -1}}}), "evenkeel.rateLimits.channel"),
+        (json!({"rateLimits": {"methods": "x".repeat(1000)}}), "evenkeel.rateLimits.methods"),
+        (json!({"concurrencyLimit": {"max": 0}}), "evenkeel.concurrencyLimit.max"),
+    ] {
+        let error = limits(evenkeel.clone()).unwrap_err();
+        assert!(error.field.starts_with(field) && error.value.len() < 300, "{evenkeel}: {error}");
+    }
 }
 
 proptest! {

@@ -54,7 +54,7 @@ impl LbChannelBuilder {
         let sessions = self.prepare_sessions()?;
         let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
         let backoff = self.backoff;
-        let limits = ChannelLimits::new(std::mem::take(&mut self.limits));
+        let limits = ChannelLimits::new(configs.limits(), configs.is_gated());
         self.gatekeepers.extend(limits.gatekeeper());
         let (breakers, queue) = (self.prepare_breakers(seed, &runtime)?, self.queue.take().map(CallQueue::new));
         let shared = Shared::new(ChannelSnapshot::initial(rules), breakers, limits, calls.repeats.throttling, queue);

@@ -52,12 +52,15 @@ impl LbChannelBuilder {
             ServiceConfigUpdate::Broken(reason) => return Err(ConfigError::new("service config", reason, "a JSON object")),
             _ => None,
         };
+        let gated = self.limits.is_gated() || self.limits.under(default.as_deref()).is_gated();
         Ok(ConfigSettings {
             registry: self.policies.clone(),
             policy: self.policy.config(&self.policies)?,
             default,
             follow_resolver: self.follow_resolver,
             health_by_config: self.health_by_config,
+            limits: self.limits.clone(),
+            gated,
         })
     }
 }

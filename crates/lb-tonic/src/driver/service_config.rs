@@ -10,11 +10,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use lb_core::limits::{GradientConfig, RateLimits};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::service_config::{ConfigSource, PolicyConfig, ServiceConfig};
 use lb_core::{Backoff, BackoffConfig, Entropy, LbEvent, PolicyRegistry, ServiceConfigUpdate};
 use serde_json::Value;
 
+use crate::limits::{self, LimitsConfig};
 use crate::rules::Rules;
 
 /// What a channel is built with.
@@ -28,6 +30,10 @@ pub(crate) struct ConfigSettings {
     pub(crate) follow_resolver: bool,
     /// Whether health is checked only while a config names a service.
     pub(crate) health_by_config: bool,
+    /// The channel's own limits, for what configs do not say.
+    pub(crate) limits: LimitsConfig,
+    /// Whether endpoints have gates for limits.
+    pub(crate) gated: bool,
 }
 
 /// See the module's essay.
@@ -70,6 +76,10 @@ pub(crate) struct Consequences {
     pub(crate) events: Vec<LbEvent>,
     /// The service whose health is to be watched from now on, if that has changed.
     pub(crate) health_service: Option<Option<Arc<str>>>,
+    /// The rates that hold from now on, if they have changed.
+    pub(crate) rates: Option<RateLimits>,
+    /// The adaptive limit of endpoints, if that has changed.
+    pub(crate) concurrency: Option<Option<GradientConfig>>,
 }
 
 impl ServiceConfigs {
@@ -92,6 +102,16 @@ impl ServiceConfigs {
     /// Which service's health is watched to begin with.
     pub(crate) fn health_service(&self) -> Option<Arc<str>> {
         self.used.as_ref()?.health_service.clone()
+    }
+
+    /// The limits to begin with.
+    pub(crate) fn limits(&self) -> LimitsConfig {
+        self.settings.limits.under(self.used.as_deref())
+    }
+
+    /// Whether endpoints get gates for limits.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.settings.gated
     }
 
     /// What calls see.
@@ -160,7 +180,9 @@ impl ServiceConfigs {
         if let Some(known) = self.resolver.config.as_ref().filter(|(known, _)| known == json) {
             return Ok(Some(known.clone()));
         }
-        let config = ServiceConfig::from_json(json, &self.settings.registry).map_err(|error| Arc::from(error.to_string()))?;
+        let config = ServiceConfig::from_json(json, &self.settings.registry);
+        let config = config.and_then(|config| limits::check(self.settings.gated, &config).map(|()| config));
+        let config = config.map_err(|error| Arc::from(error.to_string()))?;
         Ok(Some((json.clone(), Arc::new(config))))
     }
 
@@ -208,6 +230,9 @@ impl ServiceConfigs {
             let health = |config: &Option<Arc<ServiceConfig>>| config.as_ref().and_then(|config| config.health_service.clone());
             consequences.health_service = Some(health(&next)).filter(|service| *service != health(&before));
             self.exchange_policies(&before, &next, consequences);
+            let [before, after] = [&before, &next].map(|config| self.settings.limits.under(config.as_deref()));
+            consequences.rates = Some(after.rates).filter(|rates| *rates != before.rates);
+            consequences.concurrency = Some(after.concurrency).filter(|concurrency| *concurrency != before.concurrency);
         }
         self.used = next;
     }

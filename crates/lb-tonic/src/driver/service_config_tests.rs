@@ -19,6 +19,8 @@ impl Given {
             registry,
             follow_resolver: true,
             health_by_config: false,
+            limits: LimitsConfig::default(),
+            gated: false,
         };
         Self { configs: ServiceConfigs::new(settings, BackoffConfig::default(), 1), now: Instant::now() }
     }
@@ -53,7 +55,10 @@ fn told(consequences: Consequences) -> Vec<String> {
         other => other.to_string(),
     });
     let health = consequences.health_service.into_iter().map(|service| format!("health {service:?}"));
-    events.chain(consequences.commands.into_iter().filter_map(command)).chain(health).collect()
+    let rates = consequences.rates.into_iter().map(|rates| format!("rates {}", rates.channel.is_some()));
+    let concurrency = consequences.concurrency.into_iter().map(|limit| format!("concurrency {}", limit.is_some()));
+    let commands = consequences.commands.into_iter().filter_map(command);
+    events.chain(commands).chain(health).chain(rates).chain(concurrency).collect()
 }
 
 fn policy(name: &str) -> Value {
@@ -185,4 +190,25 @@ fn the_health_service_is_told_when_it_changes() {
     assert_eq!(given.resolved(more), ["Resolver"]);
     assert_eq!(given.resolved(health("")), ["Resolver", "health Some(\"\")"]);
     assert_eq!(given.resolved(json!({})), ["Resolver", "health None"]);
+}
+
+#[test]
+fn limits_change_with_the_config_that_counts_and_go_with_it() {
+    let limited = |per_second: u32| json!({"evenkeel": {"rateLimits": {"channel": {"perSecond": per_second}}}});
+    let mut given = Given::new();
+    assert_eq!(given.resolved(limited(5)), ["Resolver", "rates true"]);
+    assert_eq!(given.resolved(limited(5)), [""; 0], "the same again");
+    let mut more = limited(5);
+    more["methodConfig"] = json!([{"name": [{}], "timeout": "1s"}]);
+    assert_eq!(given.resolved(more), ["Resolver"], "what stays the same is left alone");
+    assert_eq!(given.resolved(json!({"evenkeel": {"rateLimits": {"channel": {"perSecond": 0}}}})), ["refused"]);
+    assert_eq!(given.set(Some(limited(9))), ["Program", "rates true"]);
+    assert_eq!(given.set(None), ["Resolver", "rates true"]);
+    assert_eq!(given.resolved(Absent), ["Default", "rates false"]);
+    // Endpoints without gates cannot be limited; with them they can.
+    let endpoints = json!({"evenkeel": {"concurrencyLimit": {}}});
+    assert_eq!(given.resolved(endpoints.clone()), ["refused"]);
+    given.configs.settings.gated = true;
+    assert_eq!(given.resolved(endpoints), ["Resolver", "concurrency true"]);
+    assert_eq!(given.resolved(json!({})), ["Resolver", "concurrency false"]);
 }

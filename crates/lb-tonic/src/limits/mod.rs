@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use lb_core::gate::Gatekeeper;
 use lb_core::limits::{Caller, Door, DoorCounts, EndpointLimitCounts, EndpointLimitInfo, GradientConfig, RateLimits, Shed, ShedBy};
+use lb_core::service_config::{ConfigLimits, ServiceConfig};
 use lb_core::{ConfigError, Unfit};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -21,10 +22,32 @@ pub(crate) use api::{hint, whole_millis};
 use endpoints::Keeper;
 
 /// What a builder collects.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct LimitsConfig {
     pub(crate) rates: RateLimits,
     pub(crate) concurrency: Option<GradientConfig>,
+}
+
+impl LimitsConfig {
+    /// What holds while this service config is in use: what it says, and the rest as here.
+    pub(crate) fn under(&self, config: Option<&ServiceConfig>) -> Self {
+        let own = self.clone();
+        let Some(ConfigLimits { rates, concurrency, .. }) = config.map(|config| &config.limits) else { return own };
+        Self { rates: rates.clone().unwrap_or(own.rates), concurrency: concurrency.or(own.concurrency) }
+    }
+
+    /// Whether endpoints need gates for it.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.rates.endpoint.is_some() || self.concurrency.is_some()
+    }
+}
+
+/// Whether a service config's limits can be had by a channel with gates for them, or without.
+///
+/// # Errors
+/// It limits endpoints, which have no gates.
+pub(crate) fn check(gated: bool, config: &ServiceConfig) -> Result<(), ConfigError> {
+    config.limits.of_endpoints().filter(|_| !gated).map_or(Ok(()), |field| Err(never(field)))
 }
 
 /// When a call came to the door; `None` if there is nothing at it, and the time was not asked for.
@@ -46,9 +69,9 @@ pub(crate) struct ChannelLimits {
 }
 
 impl ChannelLimits {
-    pub(crate) fn new(config: LimitsConfig) -> Self {
+    /// `gated` is whether endpoints get gates for limits, be there any yet or not.
+    pub(crate) fn new(config: LimitsConfig, gated: bool) -> Self {
         let LimitsConfig { rates, concurrency } = config;
-        let gated = rates.endpoint.is_some() || concurrency.is_some();
         let endpoints = gated.then(|| Arc::new(Keeper::new(rates.endpoint, concurrency)));
         Self {
             on: AtomicBool::new(rates.at_the_door()),
@@ -93,7 +116,12 @@ impl ChannelLimits {
         error
     }
 
-    fn set_rates(&self, rates: RateLimits) -> Result<(), ConfigError> {
+    /// Whether endpoints have gates for limits.
+    pub(crate) fn is_gated(&self) -> bool {
+        self.endpoints.is_some()
+    }
+
+    pub(crate) fn set_rates(&self, rates: RateLimits) -> Result<(), ConfigError> {
         match &self.endpoints {
             Some(keeper) => keeper.limits.set_rate(rates.endpoint),
             None if rates.endpoint.is_none() => {}
@@ -108,7 +136,7 @@ impl ChannelLimits {
         Ok(())
     }
 
-    fn set_concurrency(&self, config: Option<GradientConfig>) -> Result<(), ConfigError> {
+    pub(crate) fn set_concurrency(&self, config: Option<GradientConfig>) -> Result<(), ConfigError> {
         match (&self.endpoints, config) {
             (Some(keeper), config) => keeper.limits.set_concurrency(config),
             (None, None) => {}

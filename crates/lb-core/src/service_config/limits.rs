@@ -1,0 +1,50 @@
+//! Limits in a service config: ours, under a name that other clients do not know and so ignore.
+
+use serde_json::Value;
+
+use crate::limits::{GradientConfig, RateLimits};
+use crate::policy::ConfigError;
+
+use super::fields;
+
+/// The object that holds what is ours.
+const OURS: &str = "evenkeel";
+const RATES: &str = "rateLimits";
+const CONCURRENCY: &str = "concurrencyLimit";
+
+/// What a service config says of limits, in its object `evenkeel`. What it does not say is left to the channel.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ConfigLimits {
+    /// From `rateLimits`, as [`RateLimits::from_json`] reads it: of the channel, of keys, methods and endpoints, and in a flood.
+    pub rates: Option<RateLimits>,
+    /// From `concurrencyLimit`, as [`GradientConfig::from_json`] reads it.
+    pub concurrency: Option<GradientConfig>,
+}
+
+impl ConfigLimits {
+    pub(super) fn from_json(config: &Value) -> Result<Self, ConfigError> {
+        let Some(ours) = fields::object("", config, OURS)? else { return Ok(Self::default()) };
+        Ok(Self {
+            rates: part(ours, RATES, RateLimits::from_json)?,
+            concurrency: part(ours, CONCURRENCY, GradientConfig::from_json)?,
+        })
+    }
+
+    /// The first field, if any, that limits single endpoints: it needs a gate at each of them.
+    pub fn of_endpoints(&self) -> Option<&'static str> {
+        let rate = self.rates.as_ref().is_some_and(|rates| rates.endpoint.is_some());
+        rate.then_some("evenkeel.rateLimits.endpoint").or_else(|| self.concurrency.is_some().then_some("evenkeel.concurrencyLimit"))
+    }
+}
+
+/// One of ours; errors have the whole path, and not more of the value than anybody reads.
+fn part<T>(ours: &Value, field: &str, read: impl FnOnce(&Value) -> Result<T, ConfigError>) -> Result<Option<T>, ConfigError> {
+    let Some(value) = fields::object(OURS, ours, field)? else { return Ok(None) };
+    read(value).map(Some).map_err(|mut error| {
+        let within = error.field.strip_prefix(field).map_or(error.field.as_str(), |rest| rest.trim_start_matches('.'));
+        error.field = fields::path(&fields::path(OURS, field), within);
+        error.value = fields::cut(error.value);
+        error
+    })
+}
