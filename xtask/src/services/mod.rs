@@ -131,6 +131,16 @@ pub(crate) const SERVICES: &[Service] = &[
         prepare: |root, dir, addr| Ok(chromium_files::listening(root, dir, addr)),
     },
     Service {
+        name: "promtool",
+        serves: "checking alert rules",
+        release: Some("bookworm"),
+        packages: &["prometheus"],
+        python: &[],
+        build: None,
+        probe: &["usr/bin/promtool", "--version"],
+        prepare: |_, _, _| Err(io::Error::other("it is a tool, which tests start")),
+    },
+    Service {
         name: "grpcio-channelz",
         serves: "gRPC's own client of channelz",
         release: None,
