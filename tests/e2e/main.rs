@@ -19,6 +19,7 @@ mod policy_switch;
 mod queueing;
 mod recovery;
 mod repeats;
+mod request_limit;
 mod retries;
 mod scripted;
 mod service_config;

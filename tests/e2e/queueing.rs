@@ -8,14 +8,12 @@ use evenkeel::queue::QueueConfig;
 use evenkeel::resolver::ManualResolver;
 use evenkeel::sessions::{SessionFate, SessionRules};
 use evenkeel::{
-    CallError, ConcurrencyLimit, Endpoint, LbChannel, Misfit, Outcome, PickHandle, PickOptions, RequestLimit, SessionConfig,
-    WaitingFor,
+    CallError, ConcurrencyLimit, Endpoint, LbChannel, Misfit, Outcome, PickHandle, PickOptions, SessionConfig, WaitingFor,
 };
 use lb_testkit::EchoServer;
 use lb_testkit::pb::EchoReply;
 use lb_testkit::pb::echo_client::EchoClient;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use crate::support::{call, call_error, in_flight, ready, request, servers, soon, target_of, until};
@@ -23,7 +21,7 @@ use crate::support::{call, call_error, in_flight, ready, request, servers, soon,
 /// Long enough that only a hang waits for it.
 const LONG: Duration = Duration::from_secs(30);
 
-fn queue(max_pending: usize) -> QueueConfig {
+pub(super) fn queue(max_pending: usize) -> QueueConfig {
     QueueConfig::new(max_pending).max_wait(LONG)
 }
 
@@ -40,7 +38,7 @@ async fn site(count: usize, places: u32, config: Option<QueueConfig>) -> (Vec<Ec
 }
 
 /// Takes a place without a call.
-async fn take(channel: &LbChannel, options: PickOptions) -> PickHandle {
+pub(super) async fn take(channel: &LbChannel, options: PickOptions) -> PickHandle {
     soon("a place", channel.pick(options)).await.unwrap()
 }
 
@@ -55,7 +53,7 @@ async fn ask(channel: &LbChannel, options: PickOptions) -> Result<Response<EchoR
 }
 
 /// Begins a call and waits until it is in the queue; it answers with this name.
-async fn enqueue(channel: &LbChannel, options: PickOptions) -> JoinHandle<Result<Response<EchoReply>, Status>> {
+pub(super) async fn enqueue(channel: &LbChannel, options: PickOptions) -> JoinHandle<Result<Response<EchoReply>, Status>> {
     let before = waiting(channel);
     let (mut client, mut asked) = (EchoClient::new(channel.clone()), Request::new(request("x")));
     asked.extensions_mut().insert(options);
@@ -285,81 +283,6 @@ async fn a_session_that_may_not_leave_a_full_endpoint_waits_its_turn_there() {
     let response = soon("its turn", waits).await.unwrap().unwrap();
     assert_eq!(crate::support::picked(&response).0, home.to_string());
     assert_eq!((channel.queue().unwrap().waiting, channel.sessions().unwrap().stats().moved), (0, 0));
-}
-
-/// Opens a stream and keeps it open until the sender is dropped.
-async fn open(channel: &LbChannel) -> Result<tokio::sync::mpsc::Sender<lb_testkit::pb::EchoRequest>, Status> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    let response = soon("a stream", EchoClient::new(channel.clone()).bidi(ReceiverStream::new(receiver))).await?;
-    let mut replies = response.into_inner();
-    tokio::spawn(async move { while let Ok(Some(_)) = replies.message().await {} });
-    Ok(sender)
-}
-
-#[tokio::test]
-async fn fifty_streams_pass_the_next_fails_at_once_and_closing_one_admits_one() {
-    let servers = servers(2).await;
-    let limit = RequestLimit::new(50);
-    let channel = LbChannel::builder(target_of(&servers)).max_requests(limit.clone()).wait_for_ready(true).build().unwrap();
-    let mut streams = Vec::new();
-    for _ in 0..50 {
-        streams.push(open(&channel).await.unwrap());
-    }
-    let status = open(&channel).await.unwrap_err();
-    assert_eq!((status.code(), limit.in_flight(), limit.dropped()), (Code::Unavailable, 50, 1), "even if it waits for ready");
-    assert!(matches!(call_error(&status), Some(CallError::TooManyRequests { max: 50 })), "{status:?}");
-    streams.pop();
-    until("one has ended", || limit.in_flight() == 49).await;
-    streams.push(open(&channel).await.unwrap());
-    assert!(call(&channel).await.is_err());
-    limit.set_max(10);
-    assert_eq!(streams.len(), 50, "a lower limit ends nothing");
-    streams.truncate(10);
-    until("forty have ended", || limit.in_flight() == 10).await;
-    assert!(call(&channel).await.is_err());
-    streams.clear();
-    until("all have ended", || limit.in_flight() == 0).await;
-    for _ in 0..20 {
-        let mut asked = request("x");
-        asked.fail_with = 13;
-        let status = soon("a failing call", EchoClient::new(channel.clone()).unary(asked)).await.unwrap_err();
-        assert_eq!(status.code(), Code::Internal, "those that fail let go, too");
-    }
-    limit.set_max(0);
-    assert!(call(&channel).await.is_err(), "0 blocks all");
-}
-
-#[tokio::test]
-async fn two_channels_share_a_limit_and_wake_each_other() {
-    let servers = servers(1).await;
-    let limit = RequestLimit::new(2);
-    let build = || LbChannel::builder(target_of(&servers)).max_requests(limit.clone());
-    let (one, other) = (build().queue(queue(10)).build().unwrap(), build().build().unwrap());
-    let held = [take(&other, PickOptions::new()).await, take(&one, PickOptions::new()).await];
-    assert!(matches!(call_error(&call(&other).await.unwrap_err()), Some(CallError::TooManyRequests { max: 2 })));
-    let waits = enqueue(&one, PickOptions::new()).await;
-    let [first, _second] = held;
-    first.report(Outcome::Success);
-    soon("the other channel's place", waits).await.unwrap().unwrap();
-    assert_eq!(limit.dropped(), 1);
-    assert_eq!(RequestLimit::default().max(), 1024);
-}
-
-#[tokio::test]
-async fn a_call_that_finds_no_endpoint_counts_nowhere() {
-    let port = lb_testkit::ReservedPort::new().unwrap();
-    let limit = RequestLimit::new(1);
-    let target = crate::support::target([port.addr()]);
-    let channel = LbChannel::builder(target).max_requests(limit.clone()).wait_for_ready(true).build().unwrap();
-    let calls: Vec<_> = (0..3)
-        .map(|_| {
-            let mut client = EchoClient::new(channel.clone());
-            tokio::spawn(async move { client.unary(request("x")).await })
-        })
-        .collect();
-    until("the calls wait", || channel.state() != evenkeel::ConnectivityState::Idle).await;
-    assert_eq!((limit.in_flight(), limit.dropped()), (0, 0));
-    calls.iter().for_each(JoinHandle::abort);
 }
 
 #[tokio::test]

@@ -163,18 +163,6 @@ impl LbChannel {
         self.load().core.panic
     }
 
-    /// Uses the endpoints of this [priority](lb_core::Attributes::priority) before all others, as long as they serve; when they do not
-    /// the others are used in their order. Remembered while none of them is listed. [`fail_back`](Self::fail_back) ends it.
-    pub fn fail_over_to(&self, priority: u32) {
-        self.command(Command::ForceGroup(Some(priority)));
-    }
-
-    /// Returns to the best group that serves, and from replicas to primaries that do, without waiting for them to prove themselves; ends
-    /// [`fail_over_to`](Self::fail_over_to).
-    pub fn fail_back(&self) {
-        self.command(Command::ForceGroup(None));
-    }
-
     /// Follows what happens in the channel from now on. A subscriber that falls behind loses the oldest events and is told how
     /// many; it never holds anybody up.
     pub fn subscribe(&self) -> Events {

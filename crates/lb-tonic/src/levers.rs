@@ -32,6 +32,18 @@ impl LbChannel {
         self.command(Command::ForceRecovery(endpoint.into()));
     }
 
+    /// Uses the endpoints of this [priority](lb_core::Attributes::priority) before all others, as long as they serve; when they do not
+    /// the others are used in their order. Remembered while none of them is listed. [`fail_back`](Self::fail_back) ends it.
+    pub fn fail_over_to(&self, priority: u32) {
+        self.command(Command::ForceGroup(Some(priority)));
+    }
+
+    /// Returns to the best group that serves, and from replicas to primaries that do, without waiting for them to prove themselves; ends
+    /// [`fail_over_to`](Self::fail_over_to).
+    pub fn fail_back(&self) {
+        self.command(Command::ForceGroup(None));
+    }
+
     /// Tells observers and subscribers an event of the program's own, after what was asked of the channel before: a new configuration, a
     /// load that was judged. A channel that has ended tells nobody.
     pub fn announce(&self, event: LbEvent) {
