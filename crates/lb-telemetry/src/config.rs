@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::calls::Labels;
 
 /// Endpoints of one channel that get series of their own, if any do: enough for most targets, and a bound on what one channel can ask of
-/// a monitoring system (nine series each).
+/// a monitoring system (ten series each).
 const MAX_ENDPOINTS: usize = 1_000;
 
 /// What is exported beside the metrics of channels.

@@ -29,7 +29,7 @@ pub(crate) fn each<T: 'static>(
 }
 
 /// The same for every endpoint that has series of its own.
-fn each_endpoint<T: 'static>(
+pub(crate) fn each_endpoint<T: 'static>(
     watched: &Arc<Watched>,
     most: usize,
     observe: impl Fn(&EndpointInfo, [KeyValue; 2], &dyn AsyncInstrument<T>) + Send + Sync + 'static,

@@ -26,6 +26,21 @@
 //! | `evenkeel.pick.time` | gauge | `s` | `grpc.target`, `evenkeel.quantile` |
 //! | `evenkeel.resolver.stale_time` | gauge | `s` | `grpc.target` |
 //! | `evenkeel.resolver.updates`, `.failures` | counter | `{update}`, `{failure}` | `grpc.target` |
+//! | `grpc.lb.outlier_detection.ejections_enforced` | counter | `{ejection}` | `grpc.target`, `grpc.lb.outlier_detection.detection_method` |
+//! | `grpc.lb.outlier_detection.ejections_unenforced` | counter | `{ejection}` | and `grpc.lb.outlier_detection.unenforced_reason` |
+//! | `evenkeel.channel.ejected` | gauge | `{endpoint}` | `grpc.target` |
+//! | `evenkeel.channel.endpoints_by_health` | gauge | `{endpoint}` | `grpc.target`, `evenkeel.health` |
+//! | `evenkeel.channel.breakers` | gauge | `{breaker}` | `grpc.target`, `evenkeel.breaker_state` |
+//! | `evenkeel.channel.average_load` | gauge | `1` | `grpc.target` |
+//! | `evenkeel.scaling.desired_endpoints` | gauge | `{endpoint}` | `grpc.target` |
+//! | `evenkeel.health.checks` | gauge | `{check}` | `grpc.target`, `evenkeel.outcome` |
+//! | `evenkeel.limits.turned_away` | counter | `{call}` | `grpc.target`, `evenkeel.reason` |
+//! | `evenkeel.queue.waiting` | gauge | `{call}` | `grpc.target` |
+//! | `evenkeel.queue.calls` | counter | `{call}` | `grpc.target`, `evenkeel.outcome` |
+//! | `evenkeel.retry.tokens` | gauge | `{token}` | `grpc.target` |
+//! | `evenkeel.sessions.count` | gauge | `{session}` | `grpc.target` |
+//! | `evenkeel.sessions.events` | counter | `{event}` | `grpc.target`, `evenkeel.outcome` |
+//! | `evenkeel.endpoint.health` | gauge | `{endpoint}` | `grpc.target`, `evenkeel.endpoint`, `evenkeel.health` |
 //! | `evenkeel.endpoint.in_flight` | gauge | `{call}` | `grpc.target`, `evenkeel.endpoint` |
 //! | `evenkeel.endpoint.attempts` | counter | `{attempt}` | `grpc.target`, `evenkeel.endpoint`, `evenkeel.outcome` |
 //! | `evenkeel.endpoint.latency` | gauge | `s` | `grpc.target`, `evenkeel.endpoint`, `evenkeel.quantile` |
@@ -69,6 +84,7 @@ mod metrics;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 mod selection;
+mod states;
 pub mod trace;
 mod watched;
 

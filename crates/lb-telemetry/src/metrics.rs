@@ -10,6 +10,7 @@ use crate::config::MetricsConfig;
 use crate::counts::{ChannelCounts, Counters};
 use crate::gauges;
 use crate::selection::of_selection;
+use crate::states;
 use crate::watched::Watched;
 
 /// The instruments of one meter. Cloning is cheap, and clones are the same.
@@ -29,7 +30,9 @@ impl Metrics {
         let watched = Arc::new(Watched::default());
         gauges::of_channels(meter, &watched);
         of_selection(meter, &watched);
+        states::of_channels(meter, &watched);
         if config.per_endpoint {
+            states::of_endpoints(meter, &watched, config.max_endpoints);
             gauges::of_endpoints(meter, &watched, config.max_endpoints);
         }
         let (counters, calls) = (Arc::new(Counters::new(meter)), Arc::new(Instruments::new(meter)));
