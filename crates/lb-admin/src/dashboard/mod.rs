@@ -39,8 +39,7 @@ use history::History;
 pub(crate) use assets::is_public;
 pub(crate) use history::record;
 
-/// Streams at once, over all browsers: more people than look at one program at a time, and few enough that all of them together cost
-/// a few per cent of a core.
+/// Streams at once, over all browsers: more people than look at one program at a time, and few enough to bound what they hold and do.
 pub(crate) const STREAMS: usize = 16;
 
 /// How often a stream may speak: often enough to look alive, and slow enough to be read.

@@ -8,13 +8,14 @@ use lb_tonic::EndpointInfo;
 use serde::{Serialize, Serializer};
 
 /// What the fields of a [`Row`] are called. Times are seconds; shares and loads are from 0.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "key",
     "id",
     "locality",
     "priority",
     "weight",
     "state",
+    "health",
     "error",
     "excluded",
     "limited",
@@ -67,6 +68,7 @@ impl Row {
             Field::Count(info.attributes.priority.into()),
             Field::Count(info.weight.into()),
             Field::State(info.state),
+            Field::Word(info.health.as_str()),
             info.error.as_deref().map_or(Field::Nothing, |error| Field::Text(cut(error))),
             info.excluded.map_or(Field::Nothing, Field::Word),
             info.limited.map_or(Field::Nothing, Field::Word),

@@ -12,12 +12,14 @@ const PAGE = 50;
 const names = new Intl.Collator(undefined, { numeric: true });
 const byName = (one, other) => names.compare(nameOf(one), nameOf(other)) || names.compare(one.key, other.key);
 const byNumber = (field) => (one, other) => (other[field] ?? -1) - (one[field] ?? -1);
+const ILL = { unhealthy: 0, unknown: 1, healthy: 2 };
 const RANK = { bad: 0, off: 1, wait: 2, idle: 3, good: 4 };
 
 /** `order` sorts what is of interest first. */
 const COLUMNS = [
   { id: "name", title: "Endpoint", order: byName },
   { id: "state", title: "State", order: (one, other) => RANK[standing(one).tone] - RANK[standing(other).tone] || (why(other) !== "") - (why(one) !== "") },
+  { id: "health", title: "Health", order: (one, other) => ILL[one.health] - ILL[other.health] },
   { id: "load", title: "Load", order: byNumber("load"), number: true },
   { id: "inFlight", title: "In flight", order: byNumber("inFlight"), number: true },
   { id: "latency", title: "Latency", order: byNumber("latency"), number: true },
@@ -120,6 +122,7 @@ export class Table {
     text(row.title_, name);
     text(row.about, about(endpoint));
     setBadge(row.badge, is);
+    text(cells.health, titled(endpoint.health));
     text(row.load, endpoint.load === undefined ? "–" : percent(endpoint.load));
     show(row.meter, endpoint.load !== undefined);
     row.meter.firstChild.style.width = `${Math.min(endpoint.load ?? 0, 1) * 100}%`;
@@ -145,6 +148,10 @@ export class Table {
   }
 }
 
+function titled(word) {
+  return word === undefined ? "–" : word[0].toUpperCase() + word.slice(1);
+}
+
 function about(endpoint) {
   const parts = [endpoint.id === undefined ? null : endpoint.key, endpoint.locality, endpoint.priority ? `priority ${endpoint.priority}` : null, endpoint.weight === 1 ? null : `weight ${endpoint.weight}`];
   return parts.filter((part) => part).join(" · ");
@@ -155,6 +162,6 @@ function matches(endpoint, word, state) {
   if (state === "not" && takesCalls(endpoint)) return false;
   if (state === "failing" && endpoint.state !== "TRANSIENT_FAILURE") return false;
   if (word === "") return true;
-  const words = [nameOf(endpoint), endpoint.key, endpoint.locality, standing(endpoint).word, why(endpoint)];
+  const words = [nameOf(endpoint), endpoint.key, endpoint.locality, standing(endpoint).word, endpoint.health === "unhealthy" ? endpoint.health : "", why(endpoint)];
   return words.some((text) => text?.toLowerCase().includes(word));
 }
