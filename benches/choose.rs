@@ -29,7 +29,7 @@ fn endpoint(index: u32) -> Endpoint {
     let mut endpoint = Endpoint::new(SocketAddr::new(address, 50051)).with_weight(1 + index % 10);
     endpoint.attributes.capacity = Some(100);
     endpoint.attributes.locality = Locality::new(format!("region-{}", index % 5), "", "");
-    if index % 2 == 0 {
+    if index.is_multiple_of(2) {
         endpoint.attributes.capabilities.insert("gpu".into());
     }
     endpoint

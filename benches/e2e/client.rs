@@ -113,7 +113,7 @@ mod observed {
     pub(super) struct Nobody(Arc<Nothing>);
 
     #[derive(Debug)]
-    pub(super) struct Nothing(Option<Arc<Nothing>>);
+    pub(super) struct Nothing(Option<Arc<Self>>);
 
     impl Nobody {
         pub(super) fn new() -> Self {

@@ -125,7 +125,7 @@ async fn each_retry_is_an_attempt_with_its_number_its_delay_and_a_header_of_its_
     assert_eq!(told, [&[UNARY], &one[..], &two, &three, &["end Ok of 3: 2 0 0"]].concat());
     assert_eq!(book.messages, ["not now", "pushed back", "", ""]);
     assert!(book.delays[0].is_zero() && !book.delays[1].is_zero() && book.delays[2] >= ms(60), "{book:?}");
-    assert_eq!(book.took.unwrap().1, book.delays.iter().sum());
+    assert_eq!(book.took.unwrap().1, book.delays.iter().sum::<Duration>());
     let headers: Vec<_> = server.seen().iter().map(|seen| seen.header("x-attempt").unwrap()).collect();
     assert_eq!(headers, ["0", "1", "2"]);
     let all = server.seen().iter().map(|seen| seen.metadata.get_all("x-attempt").iter().count()).max();
