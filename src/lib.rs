@@ -30,6 +30,7 @@
 //! | look and steer by HTTP while it runs | `admin`, behind the features `admin` and `channelz` |
 //! | configure it all by files, the environment and code, and change it at run time | `config`, behind the feature of that name |
 //! | export metrics | `telemetry`, behind the features `otel` and `prometheus`; [`LbChannel::stats`] for a look of your own |
+//! | have other programs told of events, by signed webhooks | `hooks`, behind the feature of that name |
 //! | trace calls over servers, log them | `telemetry::trace`, behind the features `otel` and `otel-trace` |
 //! | say where endpoints are | [`resolver`], [`Resolver`], [`DiscoverResolver`] |
 //! | check whether they serve | [`health`] |
@@ -48,6 +49,8 @@ pub use lb_admin as admin;
 #[cfg(feature = "config")]
 pub use lb_config as config;
 pub use lb_health as health;
+#[cfg(feature = "hooks")]
+pub use lb_hooks as hooks;
 #[cfg(feature = "consul")]
 pub use lb_resolver_consul as consul;
 #[cfg(feature = "etcd")]

@@ -25,6 +25,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-server", &["lb-core", "lb-orca"]),
     // They read channels and pull their levers, which only lb-tonic has.
     ("lb-telemetry", &["lb-core", "lb-tonic"]),
+    ("lb-hooks", &["lb-core", "lb-tonic"]),
     // And it shows and changes what they are configured with, if the program is configured at all.
     ("lb-admin", &["lb-core", "lb-tonic", "lb-config"]),
     // It turns what is configured into builders, so it knows what those take: checks, connections, resolvers with options of their own.
@@ -66,6 +67,7 @@ const LIBRARIES: &[&str] = &[
     "lb-server",
     "lb-telemetry",
     "lb-admin",
+    "lb-hooks",
     "lb-sim",
 ];
 

@@ -19,6 +19,46 @@ pub enum Severity {
 }
 
 impl LbEvent {
+    /// Every [kind](Self::kind) there is: what a list of kinds may hold.
+    pub const KINDS: &[&str] = &[
+        "endpoint_added",
+        "endpoint_removed",
+        "endpoint_updated",
+        "subchannel_state",
+        "connected",
+        "connect_failed",
+        "disconnected",
+        "ejected",
+        "ejection_ended",
+        "drained",
+        "disabled",
+        "degraded",
+        "recovery_started",
+        "recovery_fell_back",
+        "recovery_finished",
+        "promoted",
+        "demoted",
+        "panic",
+        "calls_ended",
+        "failover",
+        "channel_state",
+        "overloaded",
+        "scaling_advised",
+        "policy_changed",
+        "resolver_failed",
+        "resolver_recovered",
+        "config_refused",
+        "config_changed",
+        "settings_changed",
+        "settings_refused",
+        "session_moved",
+        "load_updated",
+        "health_changed",
+        "breaker_changed",
+        "selection_failed",
+        "lagged",
+    ];
+
     /// The endpoint it is about, if it is about one.
     pub fn endpoint(&self) -> Option<&EndpointKey> {
         match self {
@@ -78,5 +118,20 @@ impl LbEvent {
             | Self::LoadUpdated { .. } => Severity::Debug,
             _ => Severity::Info,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Read from the source, since nobody can list the variants of an enum.
+    #[test]
+    fn the_list_of_kinds_is_whole() {
+        let source = include_str!("../event.rs");
+        let kinds: Vec<_> =
+            source.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" => \"")).map(|kind| kind.1).collect();
+        assert_eq!(kinds, LbEvent::KINDS);
+        assert!(LbEvent::KINDS.contains(&LbEvent::Lagged(1).kind()));
     }
 }

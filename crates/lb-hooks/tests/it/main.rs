@@ -1,0 +1,6 @@
+//! Hooks against HTTP servers on loopback.
+
+mod receiver;
+#[cfg(feature = "tls-ring")]
+mod tls;
+mod webhook;
