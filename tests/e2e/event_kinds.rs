@@ -230,7 +230,7 @@ async fn a_storm_of_calls_without_an_endpoint_is_few_events_that_count_them_all(
         reasons.into_iter().for_each(|(kind, calls)| *counted.entry(kind).or_insert(0) += calls);
     }
     assert_eq!(counted, [("nothing_fits", 1_500), ("unknown_policy", 500)].into());
-    assert_eq!(channel.stats().client.pick_failures, counted);
+    assert_eq!(channel.stats().selection.failures_by_reason, counted);
     // The next one is told by itself.
     let mut request = Request::new(EchoRequest::default());
     request.extensions_mut().insert(PickOptions::new().require("gpu"));

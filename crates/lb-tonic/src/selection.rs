@@ -6,6 +6,7 @@
 //! every call does not keep its picks from being timed. What is timed is the look at the newest snapshot by a call that finds an endpoint at
 //! once; calls that wait are counted when they have one, and their waiting is no work.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::channel::LbChannel;
-use crate::error::CallError;
+use crate::pick_failures::PickFailures;
 use crate::stats::optional_seconds;
 
 /// One pick in so many is timed. Two readings of the clock take some 50 ns, which is then below 1 ns a pick.
@@ -22,18 +23,10 @@ const SAMPLE: u32 = 64;
 /// Times up to 2^31 ns, by doubling.
 const BUCKETS: usize = 32;
 
-/// Why there was no endpoint for a call or for an attempt of it.
-const REASONS: [&str; 8] =
-    ["no_endpoint", "nothing_fits", "breakers_open", "shed", "dropped", "unknown_policy", "too_late", "other"];
-
-/// Where among them its deadline is.
-const TOO_LATE: usize = 6;
-
 /// Picks of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Selection {
     picks: AtomicU64,
-    failures: [AtomicU64; REASONS.len()],
     times: [AtomicU32; BUCKETS],
 }
 
@@ -53,8 +46,8 @@ pub struct SelectionStats {
     pub picks: u64,
     /// Calls and attempts for which there was none.
     pub failures: u64,
-    /// How many of those for which reason; only reasons that there were.
-    pub failures_by_reason: Vec<(&'static str, u64)>,
+    /// How many of those for which kind of reason, such as `nothing_fits`; only those that there were.
+    pub failures_by_reason: BTreeMap<&'static str, u64>,
     /// How many picks have been timed, one in 64.
     pub timed: u64,
     /// Half of those took at most this, which is a power of two nanoseconds; `None` before the first.
@@ -111,43 +104,21 @@ impl Selection {
         self.picks.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// There is no endpoint for a call, or for an attempt of it.
-    pub(crate) fn failed(&self, error: &CallError) {
-        let reason = match error {
-            CallError::NoEndpoint { .. } => 0,
-            CallError::NothingFits { .. } => 1,
-            CallError::BreakersOpen { .. } => 2,
-            CallError::Shed { .. }
-            | CallError::TooManyRequests { .. }
-            | CallError::QueueFull { .. }
-            | CallError::QueueTimeout { .. } => 3,
-            CallError::Dropped { .. } => 4,
-            CallError::UnknownPolicy { .. } => 5,
-            CallError::DeadlineExceeded { .. } => TOO_LATE,
-            _ => 7,
-        };
-        self.failures[reason].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The deadline of a call has passed while it waited for an endpoint.
-    pub(crate) fn too_late(&self) {
-        self.failures[TOO_LATE].fetch_add(1, Ordering::Relaxed);
-    }
-
     fn timed(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
         let bucket = (u64::BITS - (nanos - 1).leading_zeros()) as usize;
         self.times[bucket.min(BUCKETS - 1)].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn stats(&self) -> SelectionStats {
-        let counts = self.failures.each_ref().map(|count| count.load(Ordering::Relaxed));
+    /// With the failures, which are counted apart.
+    pub(crate) fn stats(&self, failures: &PickFailures) -> SelectionStats {
+        let failures_by_reason = failures.by_kind();
         let times = self.times.each_ref().map(|count| u64::from(count.load(Ordering::Relaxed)));
         let timed = times.iter().sum();
         SelectionStats {
             picks: self.picks.load(Ordering::Relaxed),
-            failures: counts.iter().sum(),
-            failures_by_reason: REASONS.into_iter().zip(counts).filter(|(_, count)| *count > 0).collect(),
+            failures: failures_by_reason.values().sum(),
+            failures_by_reason,
             timed,
             time_p50: quantile(&times, timed.div_ceil(2)),
             time_p99: quantile(&times, (timed * 99).div_ceil(100)),
@@ -177,11 +148,11 @@ mod tests {
             let began = picks.begin();
             assert_eq!(began.is_some(), pick % 64 == 0, "{pick}");
             picks.picked(began, &selection);
-            assert!(pick - selection.stats().picks < 64);
+            assert!(pick - selection.stats(&PickFailures::default()).picks < 64);
         }
         picks.tell(&selection);
         picks.tell(&selection);
-        let stats = selection.stats();
+        let stats = selection.stats(&PickFailures::default());
         assert_eq!((stats.picks, stats.timed), (200, 3));
         assert!(stats.time_p50 <= stats.time_p99 && stats.time_p50.is_some());
     }
@@ -194,24 +165,19 @@ mod tests {
             picks.picked(picks.begin(), &selection);
             picks.tell(&selection);
         }
-        let stats = selection.stats();
+        let stats = selection.stats(&PickFailures::default());
         assert_eq!((stats.picks, stats.timed), (640, 10));
     }
 
     #[test]
-    fn times_are_read_as_the_next_power_of_two_and_failures_by_reason() {
+    fn times_are_read_as_the_next_power_of_two() {
         let selection = Selection::default();
-        assert_eq!(selection.stats(), SelectionStats::default());
+        assert_eq!(selection.stats(&PickFailures::default()), SelectionStats::default());
         (0..99).for_each(|_| selection.timed(Duration::from_nanos(100)));
         selection.timed(Duration::from_micros(9));
         selection.timed(Duration::from_secs(100));
-        let stats = selection.stats();
+        let stats = selection.stats(&PickFailures::default());
         let nanos = |quantile: Option<Duration>| quantile.map(|time| time.as_nanos());
         assert_eq!((nanos(stats.time_p50), nanos(stats.time_p99), stats.timed), (Some(128), Some(16_384), 101));
-        selection.failed(&CallError::Closed);
-        selection.failed(&CallError::NoEndpoint { target: "t".into(), reason: "r".into() });
-        selection.failed(&CallError::NoEndpoint { target: "t".into(), reason: "r".into() });
-        let stats = selection.stats();
-        assert_eq!((stats.failures, stats.failures_by_reason), (3, vec![("no_endpoint", 2), ("other", 1)]));
     }
 }

@@ -6,7 +6,6 @@
 //! For numbers over a window, such as calls a second in the last minute, the channel's own task writes down every 10 s by how much the
 //! counters have grown ([`lb_core::History`]); it does so only while the channel is not IDLE.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -135,8 +134,6 @@ pub struct ClientStats {
     pub dropped: u64,
     /// The queue of calls that wait for a place; `None` if there is none.
     pub queue: Option<QueueStats>,
-    /// Calls that found no endpoint, by the kind of reason, such as `nothing_fits`; an attempt that is made again counts each time.
-    pub pick_failures: BTreeMap<&'static str, u64>,
     /// Tokens left for retries; `None` if they are not throttled. Retries stop at half of the most there may be.
     pub retry_tokens: Option<f64>,
 }
@@ -207,7 +204,7 @@ impl ChannelStats {
             totals: EndpointTotals::of(&endpoints),
             waiting,
             waited,
-            selection: handle.shared().selection.stats(),
+            selection: handle.shared().selection.stats(&handle.shared().pick_failures),
             client: ClientStats::of(handle),
             health_checks: HealthCheckerStats::of(endpoints.iter().filter_map(|endpoint| endpoint.health_check)),
             ejections: snapshot.ejections,
@@ -284,7 +281,6 @@ impl ClientStats {
             shed: handle.shared().limits.shed(),
             dropped: handle.max_requests().map_or(0, RequestLimit::dropped),
             queue: handle.queue().map(|queue| queue.stats()),
-            pick_failures: handle.shared().pick_failures.by_kind(),
             retry_tokens: handle.shared().throttle.tokens(),
         }
     }

@@ -334,10 +334,7 @@ impl Call {
                 sending.guard.ends(Code::DeadlineExceeded);
                 WaitingFor::Response(sending.guard.connected.endpoint.key().clone())
             }
-            State::Seeking(seeking) => {
-                self.handle.shared().selection.too_late();
-                seeking.waiting_for(Instant::now())
-            }
+            State::Seeking(seeking) => seeking.waiting_for(Instant::now()),
             State::Hedging(mut hedging) => hedging.give_up(),
             State::Opening(_) | State::Refused(_) | State::Done => WaitingFor::Endpoint(None),
         };

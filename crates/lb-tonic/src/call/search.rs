@@ -33,7 +33,6 @@ pub(crate) async fn find_endpoint(handle: &Handle, head: &mut Head, last_failure
         Ok(_) => handle.shared().selection.picked(),
         Err(error) => {
             head.follow.not_placed(error);
-            handle.shared().selection.failed(error);
             handle.shared().pick_failed(error);
         }
     }
