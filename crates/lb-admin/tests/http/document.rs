@@ -53,6 +53,8 @@ async fn every_line_of_the_page_works_and_no_route_is_left_out() {
         .unwrap();
     let address = format!("http://{}", admin.local_addr());
     let dir = std::env::temp_dir().join(format!("evenkeel-admin-page-{}", std::process::id()));
+    // One of a process of the same number, which was killed, may be there.
+    let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir(&dir).unwrap();
 
     let lines: Vec<String> = lines().iter().map(|line| line.replace(INSTANCE, &live.instance(0))).collect();

@@ -34,6 +34,8 @@ async fn it_finds_no_500_and_nothing_the_description_does_not_say() {
         .await
         .unwrap();
     let dir = std::env::temp_dir().join(format!("evenkeel-schemathesis-{}", std::process::id()));
+    // One of a process of the same number, which was killed, may be there.
+    let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir(&dir).unwrap();
     // Names that exist, so that it gets further than 404; it makes up others as well.
     let known = format!("[parameters]\nservice = \"orders\"\ninstance = \"{}\"\n", live.servers[0].addr());

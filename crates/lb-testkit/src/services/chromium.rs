@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::chromium_files;
+use super::{chromium_files, fresh_dir};
 
 /// The longest answer to one command, the first one included: a browser that starts beside a build on two cores takes several seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,13 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest wait of [`until`](Chromium::until): what a page should show within a second or two, on a busy machine.
 const UNTIL: Duration = Duration::from_secs(15);
 
+/// How often its profile is removed anew while its processes end, 20 ms apart: two seconds, which they need only on a busy machine.
+const LAST_WRITES: u32 = 100;
+
 /// A headless browser of this test's own, showing one page.
 ///
 /// Dropping the handle kills it and removes its profile.
 #[derive(Debug)]
 pub struct Chromium {
     dir: PathBuf,
-    _child: Child,
+    child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
     next: u64,
@@ -43,10 +45,7 @@ impl Chromium {
     /// # Errors
     /// When it does not start, or does not answer within 30 s.
     pub async fn start(root: &Path) -> io::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("evenkeel-chromium-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let dir = std::env::temp_dir().join(name);
-        fs::create_dir(&dir)?;
+        let dir = fresh_dir("chromium")?;
         let log = fs::File::create(dir.join("log"))?;
         let mut command = Command::from(chromium_files::piped(root, &dir));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true).spawn()?;
@@ -54,7 +53,7 @@ impl Chromium {
             return Err(io::Error::other("a child without pipes"));
         };
         let stdout = BufReader::new(stdout);
-        let mut browser = Self { dir, _child: child, stdin, stdout, next: 0, session: None, complaints: Vec::new() };
+        let mut browser = Self { dir, child, stdin, stdout, next: 0, session: None, complaints: Vec::new() };
         browser.attach().await?;
         browser.size(1280, 800).await?;
         Ok(browser)
@@ -257,8 +256,16 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // Its helpers may still write while they end; what they leave is in a temporary directory of its own.
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = self.child.start_kill();
+        // Its helpers end with it, not before it, and write until then.
+        for _ in 0..LAST_WRITES {
+            match fs::remove_dir_all(&self.dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+                _ if self.child.try_wait().is_ok_and(|ended| ended.is_some()) => break,
+                _ => {}
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 

@@ -5,11 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::consul_files::{self, Agent, Cluster};
-use super::{http, process};
+use super::{fresh_dir, http, process};
 
 /// Consul is ready within 2 s on an idle machine; one busy with a build gets much longer.
 const READY_WITHIN: Duration = Duration::from_secs(40);
@@ -88,7 +87,8 @@ impl Consul {
         let mut all = Vec::new();
         for agent in agents {
             // From here on dropping the handle removes the directory, whichever way this function ends.
-            let mut consul = Self { root: root.to_owned(), dir: fresh_dir()?, agent, cluster: cluster.clone(), child: None };
+            let mut consul =
+                Self { root: root.to_owned(), dir: fresh_dir("consul")?, agent, cluster: cluster.clone(), child: None };
             if options.tls {
                 consul.make_certificates()?;
             }
@@ -290,14 +290,6 @@ impl Drop for Consul {
         let _ = self.kill();
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-/// A directory nobody else uses.
-fn fresh_dir() -> io::Result<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("evenkeel-consul-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir(&dir).map(|()| dir)
 }
 
 #[cfg(test)]

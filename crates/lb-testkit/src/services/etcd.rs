@@ -5,11 +5,10 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::etcd_files::{self, Member};
-use super::process;
+use super::{fresh_dir, process};
 
 /// One member is ready within half a second and three within two on an idle machine; a machine busy with a build gets more.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -80,7 +79,7 @@ impl Etcd {
         let tls = options.tls.is_some();
         let mut etcd = Self {
             root: root.to_owned(),
-            dir: fresh_dir()?,
+            dir: fresh_dir("etcd")?,
             options,
             members: (0..members).map(member).collect(),
             children: (0..members).map(|_| None).collect(),
@@ -329,13 +328,6 @@ impl Drop for Etcd {
         }
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-fn fresh_dir() -> io::Result<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("evenkeel-etcd-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir(&dir).map(|()| dir)
 }
 
 /// Ports that are free just now, all held until the last is found so that no two are the same.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::knot_files::{self, ZONE};
-use super::process;
+use super::{fresh_dir, process};
 
 /// Knot is ready within 0.1 s on an idle machine; a machine busy with a build gets a hundred times that.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl Knot {
     /// # Errors
     /// When the server cannot be started, ends at once (the error carries its log) or does not answer within 10 s.
     pub fn start(root: &Path, records: &str) -> io::Result<Self> {
-        let dir = fresh_dir()?;
+        let dir = fresh_dir("knot")?;
         // From here on dropping the handle removes the directory, whichever way this function ends.
         let mut knot = Self { root: root.to_owned(), dir, addr: free_addr()?, serial: AtomicU32::new(1), child: None };
         for _ in 1..PORT_TRIES {
@@ -233,14 +233,6 @@ impl Drop for Knot {
         let _ = self.stop();
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-/// A directory nobody else uses, with a short name: the path of the control socket in it must stay within 108 bytes.
-fn fresh_dir() -> io::Result<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("evenkeel-knot-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir(&dir).map(|()| dir)
 }
 
 /// A port that is free for both UDP and TCP just now.

@@ -5,11 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::etcd::Etcd;
-use super::{kubeapi_files, process};
+use super::{fresh_dir, kubeapi_files, process};
 
 /// The server is ready within half a second on an idle machine; a machine busy with a build gets more.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -89,7 +88,7 @@ impl KubeApi {
 
     fn start_with(root: &Path, etcd: &Path, watch_cache: bool) -> io::Result<Self> {
         let etcd = Etcd::start(etcd)?;
-        let dir = fresh_dir()?;
+        let dir = fresh_dir("kubeapi")?;
         let mut api = Self { root: root.to_owned(), dir, addr: free_addr()?, etcd, watch_cache, child: None };
         kubeapi_files::write(&api.dir)?;
         api.launch().map(|()| api)
@@ -224,13 +223,6 @@ impl Drop for KubeApi {
         let _ = self.kill();
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-fn fresh_dir() -> io::Result<PathBuf> {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("evenkeel-kubeapi-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let dir = std::env::temp_dir().join(name);
-    fs::create_dir(&dir).map(|()| dir)
 }
 
 fn free_addr() -> io::Result<SocketAddr> {

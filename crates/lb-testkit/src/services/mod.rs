@@ -46,8 +46,10 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use chromium::Chromium;
 pub use consul::{Consul, ConsulOptions};
@@ -76,6 +78,20 @@ pub fn require(service: &str) -> Option<PathBuf> {
     found
 }
 
+/// A directory nobody else uses, with a short name: the path of a socket in it must stay within 108 bytes. Process numbers come again, and a test
+/// that was killed left its own behind, so what exists is passed over.
+fn fresh_dir(service: &str) -> io::Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("evenkeel-{service}-{}-{number}", std::process::id()));
+        match fs::create_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created.map(|()| dir),
+        }
+    }
+}
+
 fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
@@ -83,7 +99,7 @@ fn in_ci() -> bool {
 pub(crate) fn skip(line: &str) {
     eprintln!("SKIPPED: {line}");
     let Some(path) = std::env::var_os(SKIPPED_FILE) else { return };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let file = fs::OpenOptions::new().create(true).append(true).open(path);
     if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
         eprintln!("could not note the skipped test in {SKIPPED_FILE}: {error}");
     }
