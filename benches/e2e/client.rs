@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+use evenkeel::breaker::BreakerConfig;
+use evenkeel::retry::{RetryPolicy, Throttling};
+use evenkeel::stages::OutlierConfig;
 use evenkeel::{ConnectivityState, LbChannel, LbChannelBuilder};
 use lb_testkit::pb::{EchoRequest, echo_client::EchoClient};
 use tonic::transport::{Channel, Endpoint};
@@ -21,6 +24,8 @@ pub(crate) enum Kind {
     LeastRequest,
     /// Round robin, every call with a deadline.
     Deadline,
+    /// Round robin with retries, circuit breakers and outlier ejection, none of which has anything to do.
+    Guarded,
     /// Round robin, observed by nobody who wants to hear more than the ends: what observing itself costs.
     #[cfg(feature = "prometheus")]
     Observed,
@@ -44,6 +49,7 @@ impl Kind {
         Self::RoundRobin,
         Self::LeastRequest,
         Self::Deadline,
+        Self::Guarded,
         #[cfg(feature = "prometheus")]
         Self::Observed,
         #[cfg(feature = "prometheus")]
@@ -57,6 +63,7 @@ impl Kind {
             Self::RoundRobin => "evenkeel round_robin",
             Self::LeastRequest => "evenkeel least_request",
             Self::Deadline => "evenkeel round_robin, deadline",
+            Self::Guarded => "evenkeel round_robin, guarded",
             #[cfg(feature = "prometheus")]
             Self::Observed => "evenkeel round_robin, observed",
             #[cfg(feature = "prometheus")]
@@ -74,6 +81,7 @@ pub(crate) async fn connect(kind: Kind, servers: &Servers) -> Result<Client, Box
         Kind::RoundRobin => Client::Ours(EchoClient::new(channel("round_robin", servers).await?)),
         Kind::LeastRequest => Client::Ours(EchoClient::new(channel("least_request", servers).await?)),
         Kind::Deadline => Client::OursWithDeadline(EchoClient::new(channel("round_robin", servers).await?)),
+        Kind::Guarded => Client::Ours(EchoClient::new(ready(guarded(builder(servers))?).await?)),
         #[cfg(feature = "prometheus")]
         Kind::Observed => Client::Ours(EchoClient::new(ready(builder(servers).call_observer(observed::Nobody::new())).await?)),
         #[cfg(feature = "prometheus")]
@@ -87,6 +95,11 @@ async fn channel(policy: &str, servers: &Servers) -> Result<LbChannel, Box<dyn E
 
 fn builder(servers: &Servers) -> LbChannelBuilder {
     LbChannel::builder(format!("static:///{}", servers.addresses().join(",")))
+}
+
+fn guarded(builder: LbChannelBuilder) -> Result<LbChannelBuilder, Box<dyn Error>> {
+    let retrying = builder.retry(RetryPolicy::three_exponential()).retry_throttling(Throttling::try_new(100.0, 0.1)?);
+    Ok(retrying.circuit_breaker(BreakerConfig::default()).outlier_detection(OutlierConfig::default()))
 }
 
 async fn ready(builder: LbChannelBuilder) -> Result<LbChannel, Box<dyn Error>> {

@@ -7,7 +7,9 @@
 //! charged this process per call, the steadiest figure of all.
 //!
 //! `cargo bench --bench e2e -- --count CLIENT CALLS CONCURRENCY` makes that many calls with one client (0 is `balance_list`, 2 is ours)
-//! and ends. With the feature `prometheus` there are two more: 5 has an observer that does nothing, 6 every metric there is. Under `valgrind --tool=callgrind` the difference of two such runs is instructions per call, which no neighbour disturbs.
+//! and ends; 5 has retries, breakers and ejection with nothing to do. With the feature `prometheus` there are two more: 6 has an observer that does
+//! nothing, 7 every metric there is. Under `valgrind --tool=callgrind` the difference of two such runs is instructions per call, which no
+//! neighbour disturbs.
 
 mod client;
 mod measure;
