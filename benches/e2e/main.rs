@@ -13,7 +13,6 @@
 
 mod client;
 mod measure;
-mod placement;
 mod report;
 mod server;
 
@@ -21,8 +20,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use client::Kind;
-use measure::Sample;
-use placement::Placement;
+use lb_bench::{Measured, Placement, Rounds, Suite};
 use report::Report;
 use server::{ServerKind, Servers};
 
@@ -30,6 +28,7 @@ use server::{ServerKind, Servers};
 const CONCURRENCY: [usize; 3] = [1, 16, 128];
 
 struct Options {
+    common: lb_bench::Options,
     rounds: usize,
     round: Duration,
     servers: Vec<ServerKind>,
@@ -46,21 +45,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     {
         return count(client.parse()?, calls.parse()?, concurrency.parse()?);
     }
-    let options = Options::parse(&arguments)?;
-    let mut report = Report::default();
+    let options = Options::parse(arguments)?;
+    let suite = Suite::new("e2e", "Unary calls end to end, beside tonic's own channels", &options.common)?;
+    let mut report = Report::new(suite);
     for server in &options.servers {
         for placement in &options.placements {
             let servers = Servers::spawn(*server)?;
-            placement.pin(servers.id())?;
+            placement.pin(servers.id());
             for concurrency in CONCURRENCY {
                 eprintln!("{server} server, {placement}, {concurrency} at once …");
                 let rounds = placement.runtime()?.block_on(run(&options, &servers, concurrency))?;
-                report.add(*server, *placement, concurrency, rounds);
+                report.add(*server, *placement, concurrency, &rounds)?;
             }
         }
     }
-    print!("{report}");
-    Ok(())
+    report.write()
 }
 
 /// A number of calls by one client on one thread.
@@ -74,43 +73,36 @@ fn count(client: usize, calls: usize, concurrency: usize) -> Result<(), Box<dyn 
 }
 
 /// Measures every client in every round.
-async fn run(options: &Options, servers: &Servers, concurrency: usize) -> Result<Vec<Vec<Sample>>, Box<dyn Error>> {
+async fn run(options: &Options, servers: &Servers, concurrency: usize) -> Result<Measured, Box<dyn Error>> {
     let mut clients = Vec::new();
     for kind in Kind::ALL {
         clients.push(client::connect(*kind, servers).await?);
     }
-    for client in &clients {
-        measure::measure(client, concurrency, options.round / 2).await?;
+    let mut rounds = Rounds::new(Kind::ALL.iter().map(|kind| kind.name()), options.rounds)?;
+    for visit in rounds.visits() {
+        rounds.record(visit, measure::measure(&clients[visit.subject], concurrency, options.round).await?);
     }
-    let mut rounds = Vec::new();
-    for _ in 0..options.rounds {
-        let mut samples = Vec::new();
-        for client in &clients {
-            samples.push(measure::measure(client, concurrency, options.round).await?);
-        }
-        rounds.push(samples);
-    }
-    Ok(rounds)
+    Ok(rounds.finish()?)
 }
 
 impl Options {
-    fn parse(arguments: &[String]) -> Result<Self, String> {
+    fn parse(arguments: Vec<String>) -> Result<Self, Box<dyn Error>> {
+        let common = lb_bench::Options::parse(arguments)?;
         let mut options = Self {
-            rounds: 9,
-            round: Duration::from_millis(250),
+            rounds: common.rounds(9, 3),
+            round: Duration::from_millis(if common.quick { 100 } else { 250 }),
             servers: ServerKind::ALL.to_vec(),
             placements: Placement::ALL.to_vec(),
+            common,
         };
-        let mut rest = arguments.iter();
+        let mut rest = options.common.rest.iter();
         while let Some(flag) = rest.next() {
             let mut value = || rest.next().ok_or_else(|| format!("{flag} needs a value"));
             match flag.as_str() {
-                "--quick" => (options.rounds, options.round) = (3, Duration::from_millis(100)),
-                "--rounds" => options.rounds = value()?.parse().map_err(|_| "--rounds needs a number")?,
                 "--millis" => options.round = Duration::from_millis(value()?.parse().map_err(|_| "--millis needs a number")?),
                 "--server" => options.servers = vec![value()?.parse()?],
                 "--placement" => options.placements = vec![value()?.parse()?],
-                _ => return Err(format!("unknown flag {flag}; see the head of benches/e2e/main.rs")),
+                _ => return Err(format!("unknown flag {flag}; see the head of benches/e2e/main.rs").into()),
             }
         }
         Ok(options)

@@ -1,23 +1,16 @@
 //! One client for a while: calls, latencies, CPU.
 
 use std::error::Error;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use lb_bench::{Latencies, Sample, cpu_time};
 
 use super::client::Client;
 
-/// What one round of one client cost.
-#[derive(Clone, Debug)]
-pub(crate) struct Sample {
-    pub(crate) calls_per_second: f64,
-    /// Microseconds of this process per call.
-    pub(crate) cpu: f64,
-    /// Microseconds.
-    pub(crate) p50: f64,
-    pub(crate) p99: f64,
-}
+pub(crate) const CALLS: &str = "calls/s";
+/// Microseconds of this process per call.
+pub(crate) const CPU: &str = "cpu µs";
 
 /// `concurrency` tasks that call one after the other until the time is over.
 pub(crate) async fn measure(client: &Client, concurrency: usize, time: Duration) -> Result<Sample, Box<dyn Error>> {
@@ -41,15 +34,9 @@ pub(crate) async fn measure(client: &Client, concurrency: usize, time: Duration)
         latencies.extend(task.await??);
     }
     let (elapsed, cpu) = (started.elapsed(), cpu_time()? - cpu);
-    latencies.sort_unstable();
-    let calls = latencies.len();
-    let quantile = |share: f64| latencies[((calls - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
-    Ok(Sample {
-        calls_per_second: calls as f64 / elapsed.as_secs_f64(),
-        cpu: cpu.as_secs_f64() * 1e6 / calls as f64,
-        p50: quantile(0.5),
-        p99: quantile(0.99),
-    })
+    let calls = latencies.len() as f64;
+    let sample = Sample::new().with(CALLS, calls / elapsed.as_secs_f64()).with(CPU, cpu.as_secs_f64() * 1e6 / calls);
+    Ok(Latencies::from(latencies).figures(sample))
 }
 
 /// `concurrency` tasks with `calls` calls each.
@@ -69,14 +56,4 @@ pub(crate) async fn repeat(client: &Client, concurrency: usize, calls: usize) ->
         task.await??;
     }
     Ok(())
-}
-
-/// CPU time of all threads of this process, in nanoseconds as the scheduler counts them.
-fn cpu_time() -> Result<Duration, Box<dyn Error>> {
-    let mut total = 0;
-    for task in fs::read_dir("/proc/self/task")? {
-        let schedstat = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
-        total += schedstat.split_whitespace().next().unwrap_or("0").parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(total))
 }

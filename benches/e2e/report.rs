@@ -1,70 +1,64 @@
-//! Medians of ratios, as a table.
+//! Medians of ratios, as a table for each condition.
 
-use std::fmt;
+use std::error::Error;
 
-use super::client::Kind;
-use super::measure::Sample;
-use super::placement::Placement;
+use lb_bench::{Bars, BenchError, Column, Measured, Placement, Suite, Table};
+
+use super::measure::{CALLS, CPU};
 use super::server::ServerKind;
 
-/// Everything measured.
-#[derive(Default)]
-pub(crate) struct Report {
-    sections: Vec<Section>,
-}
+/// The place of `balance_list`, to which all ratios are.
+const BASE: usize = 0;
+const P50: &str = "p50 µs";
+const P99: &str = "p99 µs";
 
-struct Section {
-    server: ServerKind,
-    placement: Placement,
-    concurrency: usize,
-    /// By round, then by client in the order of [`Kind::ALL`].
-    rounds: Vec<Vec<Sample>>,
+/// Everything measured.
+pub(crate) struct Report {
+    suite: Suite,
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, server: ServerKind, placement: Placement, concurrency: usize, rounds: Vec<Vec<Sample>>) {
-        self.sections.push(Section { server, placement, concurrency, rounds });
-    }
-}
-
-impl Section {
-    /// Median, least and greatest over rounds.
-    fn spread(&self, of: impl Fn(&[Sample]) -> f64) -> [f64; 3] {
-        let mut values: Vec<f64> = self.rounds.iter().map(|round| of(round)).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        [values[values.len() / 2], values[0], values[values.len() - 1]]
+    pub(crate) fn new(mut suite: Suite) -> Self {
+        suite.note("Ratios to `balance_list` in the same round, medians over rounds [least–most]; then absolute medians.");
+        Self { suite }
     }
 
-    fn row(&self, f: &mut fmt::Formatter<'_>, place: usize, kind: Kind) -> fmt::Result {
-        let ratio = |part: fn(&Sample) -> f64| self.spread(|round| part(&round[place]) / part(&round[0]));
-        let value = |part: fn(&Sample) -> f64| self.spread(|round| part(&round[place]))[0];
-        let [cpu, least, most] = ratio(|sample| sample.cpu);
-        writeln!(
-            f,
-            "| {} | {cpu:.2} [{least:.2}–{most:.2}] | {:.2} | {:.2} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} |",
-            kind.name(),
-            ratio(|sample| sample.calls_per_second)[0],
-            ratio(|sample| sample.p50)[0],
-            ratio(|sample| sample.p99)[0],
-            value(|sample| sample.cpu),
-            value(|sample| sample.calls_per_second),
-            value(|sample| sample.p50),
-            value(|sample| sample.p99),
-        )
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "Ratios to `balance_list` in the same round, medians over rounds [least–most]; then absolute medians.")?;
-        for section in &self.sections {
-            writeln!(f, "\n{} server, {}, {} at once\n", section.server, section.placement, section.concurrency)?;
-            writeln!(f, "| client | CPU | calls/s | p50 | p99 | CPU µs | calls/s | p50 µs | p99 µs |")?;
-            writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
-            for (place, kind) in Kind::ALL.iter().copied().enumerate() {
-                section.row(f, place, kind)?;
-            }
+    pub(crate) fn add(
+        &mut self,
+        server: ServerKind,
+        placement: Placement,
+        concurrency: usize,
+        measured: &Measured,
+    ) -> Result<(), BenchError> {
+        let headline = format!("{server} server, {placement}, {concurrency} at once");
+        let columns = ["CPU", "calls/s", "p50", "p99", "CPU µs", "calls/s", "p50 µs", "p99 µs"].map(Column::right);
+        let mut table = Table::new([Column::left("client")].into_iter().chain(columns));
+        let mut bars = Bars::new(format!("CPU per call: {headline}"), "against balance_list").goal(1.0);
+        for (place, name) in measured.subjects().iter().enumerate() {
+            let ratio = |figure| measured.ratio(place, BASE, figure);
+            let median = |figure| measured.spread(place, figure).map(|spread| spread.median);
+            bars.push(name.clone(), ratio(CPU)?);
+            table.push([
+                name.clone(),
+                ratio(CPU)?.to_string(),
+                format!("{:.2}", ratio(CALLS)?.median),
+                format!("{:.2}", ratio(P50)?.median),
+                format!("{:.2}", ratio(P99)?.median),
+                format!("{:.2}", median(CPU)?),
+                format!("{:.0}", median(CALLS)?),
+                format!("{:.0}", median(P50)?),
+                format!("{:.0}", median(P99)?),
+            ])?;
         }
+        self.suite.section(&headline);
+        self.suite.table(&table);
+        self.suite.measured(&headline, measured)?;
+        self.suite.plot(bars);
+        Ok(())
+    }
+
+    pub(crate) fn write(&self) -> Result<(), Box<dyn Error>> {
+        self.suite.write()?;
         Ok(())
     }
 }

@@ -35,6 +35,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // The command is a user like any other.
     ("evenkeel-cli", &["evenkeel"]),
     ("lb-testkit", LIBRARIES),
+    // For benchmarks, and like the testkit only ever a dev-dependency: it measures whatever it is given and knows none of it.
+    ("lb-bench", &[]),
     ("xtask", &[]),
 ];
 

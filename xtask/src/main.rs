@@ -35,7 +35,9 @@ usage: cargo xtask COMMAND
   services [status|fetch]               which real servers are here; get those that are missing
   services start|stop NAME              run one by hand, with the configuration the tests use
   fuzz [WORD] [-- SECONDS]              run the fuzz targets whose name contains WORD, 10 seconds each
-  bench [NAME|all] [-- ARGS…]           run the benchmark of that name (pick, choose, update, e2e)";
+  bench [NAME|all] [--quick] [-- ARGS…] run a suite of benchmarks (pick, choose, update, e2e, tail, footprint), or a benchmark
+                                        beside them by its name; results are left in target/bench. `--quick` only
+                                        shows that it works";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -54,6 +56,9 @@ fn run(args: &[String]) -> Result<ExitCode> {
         None => (args, &args[..0]),
     };
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["bench", words @ ..] = &words[..] {
+        return benchmarks(words, rest, args);
+    }
     let mut report = Report::new();
     match words[..] {
         ["test"] | ["test", "all"] => test::all(&mut report, rest),
@@ -64,8 +69,6 @@ fn run(args: &[String]) -> Result<ExitCode> {
             report = Report::only(word);
             ci::all(&mut report);
         }
-        ["bench"] | ["bench", "all"] => bench::all(&mut report, rest),
-        ["bench", name] => bench::named(&mut report, name, rest),
         ["fuzz"] => fuzz::named(&mut report, "", rest),
         ["fuzz", word] => fuzz::named(&mut report, word, rest),
         ["services"] | ["services", "status"] => return services::status().map(|()| ExitCode::SUCCESS),
@@ -76,9 +79,26 @@ fn run(args: &[String]) -> Result<ExitCode> {
             println!("{USAGE}");
             return Ok(ExitCode::SUCCESS);
         }
-        _ => return Err(Error::new(format!("`{}` is not a command\n{USAGE}", args.join(" ")))),
+        _ => return Err(unknown(args)),
     }
     Ok(report.finish())
+}
+
+/// `--quick` may stand on either side of the name; the rest goes to the benchmark as it is.
+fn benchmarks(words: &[&str], rest: &[String], args: &[String]) -> Result<ExitCode> {
+    let (flags, names): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| **word == "--quick");
+    let rest: Vec<String> = flags.into_iter().map(str::to_owned).chain(rest.iter().cloned()).collect();
+    let mut report = Report::new();
+    match names[..] {
+        [] | ["all"] => bench::all(&mut report, &rest),
+        [name] if !name.starts_with('-') => bench::named(&mut report, name, &rest),
+        _ => return Err(unknown(args)),
+    }
+    Ok(report.finish())
+}
+
+fn unknown(args: &[String]) -> Error {
+    Error::new(format!("`{}` is not a command\n{USAGE}", args.join(" ")))
 }
 
 /// Whether this runs in CI, where nothing may be skipped for want of something that CI is expected to have.

@@ -7,8 +7,11 @@ use std::str::FromStr;
 
 use tokio::runtime::{Builder, Runtime};
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Placement {
+use crate::BenchError;
+
+/// Where client threads and servers run, on the first two cores of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
     /// One client thread on one core, the servers on another.
     Split,
     /// One client thread and the servers on the same core.
@@ -18,20 +21,25 @@ pub(crate) enum Placement {
 }
 
 impl Placement {
-    pub(crate) const ALL: [Self; 3] = [Self::Split, Self::Same, Self::Two];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Split, Self::Same, Self::Two];
 
-    /// Confines this process and the servers'. Without `taskset` nothing is confined, and the report says so.
-    pub(crate) fn pin(self, servers: u32) -> io::Result<()> {
+    /// Confines this process and the servers', given by its id. Without `taskset`, or without a second core, nothing is confined, and standard error says so.
+    pub fn pin(self, servers: u32) {
         let (client, server) = match self {
             Self::Split => ("0", "1"),
             Self::Same => ("0", "0"),
             Self::Two => ("0,1", "0,1"),
         };
-        confine(std::process::id(), client)?;
-        confine(servers, server)
+        confine(std::process::id(), client);
+        confine(servers, server);
     }
 
-    pub(crate) fn runtime(self) -> io::Result<Runtime> {
+    /// A runtime for the client: one thread, or two workers.
+    ///
+    /// # Errors
+    /// What the system says to a new runtime.
+    pub fn runtime(self) -> io::Result<Runtime> {
         match self {
             Self::Split | Self::Same => Builder::new_current_thread().enable_all().build(),
             Self::Two => Builder::new_multi_thread().worker_threads(2).enable_all().build(),
@@ -39,14 +47,10 @@ impl Placement {
     }
 }
 
-fn confine(process: u32, cores: &str) -> io::Result<()> {
+fn confine(process: u32, cores: &str) {
     let status = Command::new("taskset").args(["-acp", cores, &process.to_string()]).stdout(Stdio::null()).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) | Err(_) => {
-            eprintln!("not confined to cores {cores}: no taskset here, or not enough cores");
-            Ok(())
-        }
+    if !status.is_ok_and(|status| status.success()) {
+        eprintln!("not confined to cores {cores}: no taskset here, or not enough cores");
     }
 }
 
@@ -61,14 +65,25 @@ impl fmt::Display for Placement {
 }
 
 impl FromStr for Placement {
-    type Err = String;
+    type Err = BenchError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, BenchError> {
         match text {
             "split" => Ok(Self::Split),
             "same" => Ok(Self::Same),
             "two" => Ok(Self::Two),
-            _ => Err(format!("placement {text:?}, allowed are split, same and two")),
+            _ => Err(BenchError::Argument { argument: text.to_owned(), reason: "a placement is split, same or two".to_owned() }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_by_a_word() {
+        assert_eq!(["split", "same", "two"].map(|text| text.parse().ok()), Placement::ALL.map(Some));
+        assert!(matches!("both".parse::<Placement>(), Err(BenchError::Argument { argument, .. }) if argument == "both"));
     }
 }
