@@ -41,6 +41,7 @@ mod error;
 mod head;
 mod latency;
 mod options;
+pub mod peer;
 mod placement;
 mod plot;
 mod rounds;

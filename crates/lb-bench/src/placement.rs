@@ -26,13 +26,31 @@ impl Placement {
 
     /// Confines this process and the servers', given by its id. Without `taskset`, or without a second core, nothing is confined, and standard error says so.
     pub fn pin(self, servers: u32) {
-        let (client, server) = match self {
-            Self::Split => ("0", "1"),
-            Self::Same => ("0", "0"),
-            Self::Two => ("0,1", "0,1"),
+        let server = match self {
+            Self::Split => "1",
+            Self::Same => "0",
+            Self::Two => "0,1",
         };
-        confine(std::process::id(), client);
+        self.pin_client(std::process::id());
         confine(servers, server);
+    }
+
+    /// Confines another client's process, given by its id, to where clients run.
+    pub fn pin_client(self, client: u32) {
+        let cores = match self {
+            Self::Split | Self::Same => "0",
+            Self::Two => "0,1",
+        };
+        confine(client, cores);
+    }
+
+    /// How many threads of the client make calls.
+    #[must_use]
+    pub fn workers(self) -> usize {
+        match self {
+            Self::Split | Self::Same => 1,
+            Self::Two => 2,
+        }
     }
 
     /// A runtime for the client: one thread, or two workers.
