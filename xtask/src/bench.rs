@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::report::{Outcome, Report};
-use crate::{shell, workspace};
+use crate::{peers, shell, workspace};
 
 /// The suites that compare with peers or keep a promise: `all` runs these. Each is a bench target of that name; benchmarks beside them run by name too.
 const SUITES: [&str; 6] = ["pick", "choose", "update", "e2e", "tail", "footprint"];
@@ -15,6 +15,7 @@ const QUICK_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// Runs every suite, one after the other: side by side they would measure each other.
 pub(crate) fn all(report: &mut Report, args: &[String]) {
+    with_peers(report, &SUITES, args);
     match benches() {
         Ok(benches) => SUITES.into_iter().for_each(|suite| match benches.iter().find(|bench| bench.name == suite) {
             Some(bench) => report.check(format!("bench {suite}"), || bench.run(args)),
@@ -26,10 +27,18 @@ pub(crate) fn all(report: &mut Report, args: &[String]) {
 
 /// Runs the benchmark called `name`; `args` go to it (`--quick`, a filter).
 pub(crate) fn named(report: &mut Report, name: &str, args: &[String]) {
+    with_peers(report, &[name], args);
     report.check(format!("bench {name}"), || match benches()?.iter().find(|bench| bench.name == name) {
         Some(bench) => bench.run(args),
         None => Err(Error::new(format!("no benchmark is called `{name}`; there are: all, {}", names()?))),
     });
+}
+
+/// Builds what the suites compare with; `--quick` makes do with what is here.
+fn with_peers(report: &mut Report, suites: &[&str], args: &[String]) {
+    if !args.iter().any(|arg| arg == "--quick") {
+        peers::of_suites(report, suites);
+    }
 }
 
 /// For CI: they all compile, and the cheapest one gives numbers.
@@ -69,7 +78,7 @@ impl Bench {
     fn run(&self, args: &[String]) -> Result<()> {
         let mut command = shell::cargo();
         command.args(["bench", "--package", &self.package, "--bench", &self.name, "--features", &self.features, "--"]);
-        shell::run(command.args(args))
+        shell::run(command.args(args).envs(peers::variables()))
     }
 }
 

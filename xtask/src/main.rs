@@ -3,6 +3,7 @@
 //! Depends on the standard library and `serde_json` alone, because every command waits for this to be built first.
 
 mod bench;
+mod cached;
 mod ci;
 mod deny;
 mod error;
@@ -13,6 +14,7 @@ mod fuzz;
 #[path = "../../crates/lb-testkit/src/services/location.rs"]
 mod location;
 mod msrv;
+mod peers;
 mod report;
 mod services;
 mod shell;
@@ -37,7 +39,10 @@ usage: cargo xtask COMMAND
   fuzz [WORD] [-- SECONDS]              run the fuzz targets whose name contains WORD, 10 seconds each
   bench [NAME|all] [--quick] [-- ARGS…] run a suite of benchmarks (pick, choose, update, e2e, tail, footprint), or a benchmark
                                         beside them by its name; results are left in target/bench. `--quick` only
-                                        shows that it works";
+                                        shows that it works
+  peers [NAME]                          build the clients of other implementations (go, cpp, rust, envoy) that `bench e2e` and
+                                        `bench tail` compare with, as these would; one that cannot be had is skipped
+  peers --check                         the same, and have each prove that it does what benchmarks rely on";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -71,6 +76,9 @@ fn run(args: &[String]) -> Result<ExitCode> {
         }
         ["fuzz"] => fuzz::named(&mut report, "", rest),
         ["fuzz", word] => fuzz::named(&mut report, word, rest),
+        ["peers"] => peers::all(&mut report),
+        ["peers", "--check"] => peers::check(&mut report),
+        ["peers", name] => peers::named(&mut report, name)?,
         ["services"] | ["services", "status"] => return services::status().map(|()| ExitCode::SUCCESS),
         ["services", "fetch"] => services::fetch_all(&mut report),
         ["services", "start", name] => return services::start(name).map(|()| ExitCode::SUCCESS),

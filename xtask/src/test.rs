@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::error::{Context as _, Error, Result};
 use crate::report::{Outcome, Report};
-use crate::{faults, services, shell, workspace};
+use crate::{faults, peers, services, shell, workspace};
 
 /// Set for the tests: the file in which `lb_testkit::services` notes what it skipped.
 const SKIPPED_FILE: &str = "EVENKEEL_SKIPPED";
@@ -65,12 +65,12 @@ fn run_tests(report: &mut Report, name: &str, run: &Run<'_>) {
     report.step(name, || {
         faults::forget()?;
         let notes = workspace::scratch()?.join(format!("skipped-{}", std::process::id()));
-        let result = shell::run(runner(run).env(SKIPPED_FILE, &notes));
+        let result = shell::run(runner(run).env(SKIPPED_FILE, &notes).envs(peers::variables()));
         skipped = take_lines(&notes)?;
         result.map(|()| Outcome::Passed)
     });
     for line in skipped {
-        report.skip(format!("test {line}"), "the server is not here");
+        report.skip(format!("test {line}"), "what it needs is not here");
     }
     faults::tables(report);
 }

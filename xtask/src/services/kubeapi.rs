@@ -4,12 +4,11 @@
 //! (about 350 MB) and unpacked (2.5 GB) lies in the fetch's own directory and goes with it; one program of about 60 MB is kept. Building
 //! takes about four minutes on two cores, and happens once.
 
-use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::error::{Context as _, Error, Result};
+use crate::cached::go::{self, Toolchain};
+use crate::error::{Error, Result};
 use crate::{shell, workspace};
 
 /// The library whose version the server reports, as a cluster of that version would.
@@ -31,7 +30,7 @@ const DEFINED: [&str; 7] = [
 pub(super) fn build(unpacked: &Path, work: &Path, archives: &[PathBuf]) -> Result<PathBuf> {
     let version = version(archives)?;
     let sources = work.join("go/src/kubeapi");
-    copy(&workspace::root().join("xtask/kubeapi"), &sources)?;
+    go::copy(&workspace::root().join("xtask/kubeapi"), &sources)?;
     let go = Toolchain::new(unpacked, work)?;
     let (generator, finished) = (work.join("openapi-gen"), work.join("built"));
     shell::run(go.command("go").args(["build", "-trimpath", "-o"]).arg(&generator).arg("k8s.io/kube-openapi/cmd/openapi-gen"))?;
@@ -56,60 +55,12 @@ fn generate(mut generator: Command, work: &Path, sources: &Path) -> Command {
     generator
 }
 
-/// Go as packaged, told to take every library from its packages and to write nowhere but in the fetch's own directory.
-struct Toolchain {
-    root: PathBuf,
-    packaged: PathBuf,
-    work: PathBuf,
-}
-
-impl Toolchain {
-    fn new(unpacked: &Path, work: &Path) -> Result<Self> {
-        for dir in ["tmp", "cache", "config"] {
-            fs::create_dir_all(work.join(dir)).context(work.join(dir).display())?;
-        }
-        fs::write(work.join("empty"), "").context(work.display())?;
-        let root = go_root(&unpacked.join("usr/lib"))?;
-        Ok(Self { root, packaged: unpacked.join("usr/share/gocode"), work: work.to_owned() })
-    }
-
-    fn command(&self, program: impl AsRef<Path>) -> Command {
-        let program = program.as_ref();
-        let found = if program.is_absolute() { program.to_owned() } else { self.root.join("bin").join(program) };
-        let joined =
-            |parts: [&Path; 2]| -> OsString { [parts[0].as_os_str(), ":".as_ref(), parts[1].as_os_str()].into_iter().collect() };
-        let mut command = Command::new(found);
-        command.stdin(Stdio::null()).current_dir(&self.work).env_remove("GOFLAGS").env("GOROOT", &self.root);
-        command.env("GOPATH", joined([&self.work.join("go"), &self.packaged])).env("GOCACHE", self.work.join("cache"));
-        command.env("GOTMPDIR", self.work.join("tmp")).env("XDG_CONFIG_HOME", self.work.join("config"));
-        command.envs([("GO111MODULE", "off"), ("GOPROXY", "off"), ("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0")]);
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        command.env("PATH", joined([&self.root.join("bin"), Path::new(&path)]));
-        command
-    }
-}
-
-/// `…/usr/lib/go-1.27`: the number changes with the release.
-fn go_root(lib: &Path) -> Result<PathBuf> {
-    let mut entries = fs::read_dir(lib).context(lib.display())?.flatten();
-    let go = entries.find(|entry| entry.file_name().to_string_lossy().starts_with("go-1."));
-    go.map(|entry| entry.path()).ok_or_else(|| Error::new(format!("no Go toolchain was unpacked into {}", lib.display())))
-}
-
 /// The library `0.36.4-1` belongs to Kubernetes `v1.36.4`.
 fn version(archives: &[PathBuf]) -> Result<String> {
     let names = archives.iter().filter_map(|path| path.file_name()?.to_str());
     let of =
         |name: &str| Some(format!("v1.{}", name.strip_prefix(LIBRARY)?.strip_prefix("0.")?.split(['-', '_', '+', '~']).next()?));
     names.into_iter().find_map(of).ok_or_else(|| Error::new("the API server's library was not fetched, or is not a version 0.x"))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to).context(to.display())?;
-    for entry in fs::read_dir(from).context(from.display())?.flatten() {
-        fs::copy(entry.path(), to.join(entry.file_name())).context(entry.path().display())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! looks. Nothing is installed, the system's package state is neither changed nor locked, and no network host is asked but those the
 //! machine was already set up with.
 
-mod apt;
 #[path = "../../../crates/lb-testkit/src/services/chromium_files.rs"]
 mod chromium_files;
 #[path = "../../../crates/lb-testkit/src/services/consul_files.rs"]
@@ -14,13 +13,12 @@ mod etcd_files;
 mod fetch;
 mod hand;
 #[path = "../../../crates/lb-testkit/src/services/knot_files.rs"]
-mod knot_files;
+pub(crate) mod knot_files;
 mod kubeapi;
 #[path = "../../../crates/lb-testkit/src/services/kubeapi_files.rs"]
 mod kubeapi_files;
 #[path = "../../../crates/lb-testkit/src/services/process.rs"]
 mod process;
-mod python;
 
 use std::io;
 use std::net::SocketAddr;

@@ -92,6 +92,11 @@ fn fresh_dir(service: &str) -> io::Result<PathBuf> {
     }
 }
 
+/// Notes by name that the calling test is skipped, for want of something that CI need not have either.
+pub fn skip_test(why: &str) {
+    skip(&format!("{}: {why}", test_name()));
+}
+
 fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }

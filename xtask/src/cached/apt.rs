@@ -4,7 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::Service;
 use crate::error::{Context as _, Error, Result};
 use crate::shell;
 
@@ -14,10 +13,20 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What dpkg says is installed; copied, so that only what this machine lacks is fetched.
 const STATUS: &str = "/var/lib/dpkg/status";
 
-/// Downloads the service's packages into `dir` and returns the archives.
+/// Which packages, and of their dependencies how many.
+pub(crate) struct Order<'a> {
+    /// `None`: from the release this machine runs. A name: from that release.
+    pub(crate) release: Option<&'a str>,
+    pub(crate) packages: &'a [&'a str],
+    /// With everything they depend on, as for a machine on which nothing is installed. Otherwise those of this machine's release come with the
+    /// dependencies that it lacks, and those of another alone, because dependencies might bring that release's C library along.
+    pub(crate) whole: bool,
+}
+
+/// Downloads packages into `dir` and returns the archives.
 ///
 /// Works for any user. Fails where there is no apt, no dpkg or no Debian mirror, and says which.
-pub(super) fn download(service: &Service, dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn download(order: &Order<'_>, dir: &Path) -> Result<Vec<PathBuf>> {
     for tool in ["apt-get", "dpkg"] {
         if !shell::works(Command::new(tool).arg("--version")) {
             return Err(Error::new(format!("this machine has no {tool}")));
@@ -28,19 +37,32 @@ pub(super) fn download(service: &Service, dir: &Path) -> Result<Vec<PathBuf>> {
     for part in [&dir.join("lists/partial"), &archives.join("partial")] {
         fs::create_dir_all(part).context(part.display())?;
     }
-    let release = service.release.unwrap_or(&mirror.release);
+    let release = order.release.unwrap_or(&mirror.release);
     write_config(dir, &mirror.uri, release)?;
-    if service.build.is_some() {
+    if order.whole {
         fs::write(dir.join("status"), "").context(dir.display())?;
     }
     shell::run(apt(dir).args(["-qq", "update"]))?;
-    match service.release.filter(|_| service.build.is_none()) {
+    match order.release.filter(|_| !order.whole) {
         None => {
-            apt(dir).args(["-qq", "--yes", "--download-only", "--no-install-recommends", "install"]).args(service.packages).run()?
+            apt(dir).args(["-qq", "--yes", "--download-only", "--no-install-recommends", "install"]).args(order.packages).run()?
         }
-        Some(_) => apt(dir).current_dir(&archives).args(["-qq", "download"]).args(service.packages).run()?,
+        Some(_) => apt(dir).current_dir(&archives).args(["-qq", "download"]).args(order.packages).run()?,
     }
     archives_in(&archives)
+}
+
+/// Unpacks into `root` those archives whose names begin with one of `prefixes`.
+pub(crate) fn unpack(archives: &[PathBuf], prefixes: &[&str], root: &Path) -> Result<()> {
+    fs::create_dir_all(root).context(root.display())?;
+    let wanted = archives.iter().filter(|archive| {
+        let name = archive.file_name().unwrap_or_default().to_string_lossy();
+        prefixes.iter().any(|prefix| name.starts_with(prefix))
+    });
+    for archive in wanted {
+        shell::output(Command::new("dpkg").arg("--extract").arg(archive).arg(root))?;
+    }
+    Ok(())
 }
 
 trait Run {

@@ -14,7 +14,7 @@ const PYTHON: &str = "#!/bin/sh\nPYTHONPATH=\"$(dirname \"$0\")/packages\" PYTHO
 /// Installs packages below `root`, and a program `python` that knows them. Fails where there is no Python with pip, and says so.
 ///
 /// They come from wherever pip is set up to look, ready built: nothing is compiled, and no package's code runs to be installed.
-pub(super) fn install(packages: &[&str], root: &Path) -> Result<()> {
+pub(crate) fn install(packages: &[&str], root: &Path) -> Result<()> {
     if !shell::works(Command::new("python3").args(["-m", "pip", "--version"])) {
         return Err(Error::new("this machine has no Python with pip"));
     }
