@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lb_bench::peer::{CallKind, Load, Peer, PeerKind, PeerOptions};
 use lb_testkit::{EchoServer, services};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tonic::transport::{Identity, ServerTlsConfig};
 
 /// As many as benchmarks have at the most.
@@ -158,6 +158,8 @@ struct Authority(CertifiedIssuer<'static, KeyPair>);
 impl Authority {
     fn new() -> Result<Self, Failure> {
         let mut params = CertificateParams::new(Vec::new())?;
+        // Without a name of its own it has the same as what it signs, which OpenSSL then takes for signed by itself.
+        params.distinguished_name.push(DnType::CommonName, "authority of a test");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
     }
