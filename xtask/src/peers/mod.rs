@@ -78,7 +78,19 @@ const PEERS: &[Peer] = &[
         sources: &["peers/rust"],
         program: "peer",
         probe: CLIENT,
-        build: |work| build::cargo("rust", "evenkeel-peer-grpc", work),
+        build: |work| build::cargo("rust", "evenkeel-peer-grpc", work, &[]),
+    },
+    Peer {
+        name: "pingora",
+        title: "pingora-load-balancing",
+        suites: &["pick"],
+        variable: "EVENKEEL_PEER_PINGORA",
+        recipe: 1,
+        sources: &["peers/pingora"],
+        program: "peer",
+        // No client: it picks, and nothing is called.
+        probe: (&["--help"], "orders on standard input"),
+        build: build::pingora,
     },
     Peer {
         name: "envoy",
