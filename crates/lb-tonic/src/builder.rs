@@ -70,9 +70,9 @@ pub struct LbChannelBuilder {
     stages: Vec<Box<dyn Stage>>,
     gatekeepers: Vec<Arc<dyn Gatekeeper>>,
     pub(crate) limits: LimitsConfig,
-    breaker: Option<BreakerConfig>,
     remote_breaker: Option<Arc<dyn RemoteBreaker>>,
     max_requests: Option<RequestLimit>,
+    per_endpoint: Option<ConcurrencyLimit>,
     queue: Option<QueueConfig>,
     transport: TransportConfig,
     #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -118,9 +118,9 @@ impl LbChannelBuilder {
             stages: Vec::new(),
             gatekeepers: Vec::new(),
             limits: LimitsConfig::default(),
-            breaker: None,
             remote_breaker: None,
             max_requests: None,
+            per_endpoint: None,
             queue: None,
             transport: TransportConfig::new(),
             #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
@@ -192,9 +192,10 @@ impl LbChannelBuilder {
         self
     }
 
-    /// Leaves endpoints alone that fail, and tries them again after a while; off by default. See [`lb_core::breaker`].
+    /// Leaves endpoints alone that fail, and tries them again after a while; off by default. See [`lb_core::breaker`]. A service config may
+    /// have others (`evenkeel.circuitBreaker`), for a channel that has some: [`BreakerConfig::off`] are some that never open.
     pub fn circuit_breaker(mut self, config: BreakerConfig) -> Self {
-        self.breaker = Some(config);
+        self.limits.breaker = Some(config);
         self
     }
 
@@ -249,8 +250,9 @@ impl LbChannelBuilder {
 
     /// At most so many attempts at once at each endpoint: a number, or a [limit](ConcurrencyLimit) that knows their capacity or changes; off
     /// by default. A call goes to another endpoint then, waits in the [queue](Self::queue) if all are at their limit, or is shed.
-    pub fn max_requests_per_endpoint(self, limit: impl Into<ConcurrencyLimit>) -> Self {
-        self.gatekeeper(Arc::new(limit.into()))
+    pub fn max_requests_per_endpoint(mut self, limit: impl Into<ConcurrencyLimit>) -> Self {
+        self.per_endpoint = Some(limit.into());
+        self
     }
 
     /// At most so many attempts at once over all endpoints (gRFC A32); off by default. Takes a number, or a clone of a limit that other

@@ -30,7 +30,6 @@ use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::events::Events;
 use crate::inbox::Order;
-use crate::limits;
 use crate::options::PickOptions;
 use crate::pick_handle::PickHandle;
 use crate::resolver_status::ResolverStatus;
@@ -209,7 +208,7 @@ impl LbChannel {
         let config = match config.into() {
             ServiceConfigUpdate::Json(config) => {
                 let config = ServiceConfig::from_json(&config, self.handle.registry())?;
-                limits::check(self.handle.shared().limits.is_gated(), &config)?;
+                self.handle.shared().limits.gates().check(&config)?;
                 Some(Arc::new(config))
             }
             ServiceConfigUpdate::Broken(reason) => return Err(ConfigError::new("service config", reason, "a JSON object")),

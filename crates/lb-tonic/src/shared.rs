@@ -183,8 +183,6 @@ pub(crate) struct CallConfig {
     pub(crate) target: Arc<str>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) wait_for_ready: bool,
-    /// Attempts in flight at once, wherever they go.
-    pub(crate) max_requests: Option<RequestLimit>,
     pub(crate) max_request: Option<usize>,
     pub(crate) max_response: Option<usize>,
     pub(crate) repeats: Repeats,
@@ -251,7 +249,7 @@ impl Handle {
     /// The channel's limit of attempts, if it has one.
     #[inline]
     pub(crate) fn max_requests(&self) -> Option<&RequestLimit> {
-        self.config.max_requests.as_ref()
+        self.shared.limits.requests()
     }
 
     pub(crate) fn registry(&self) -> &PolicyRegistry {

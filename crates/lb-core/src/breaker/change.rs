@@ -71,6 +71,8 @@ pub enum BreakerReason {
     Reset,
     /// The remote circuit breaker said so.
     Remote,
+    /// By its new configuration it would never have opened.
+    Configured,
 }
 
 impl fmt::Display for BreakerReason {
@@ -87,6 +89,7 @@ impl fmt::Display for BreakerReason {
             Self::Forced => f.write_str("forced"),
             Self::Reset => f.write_str("reset"),
             Self::Remote => f.write_str("the remote circuit breaker said so"),
+            Self::Configured => f.write_str("breakers were switched off"),
         }
     }
 }
@@ -104,6 +107,7 @@ impl BreakerReason {
             Self::Forced => (7, 0, 0),
             Self::Reset => (8, 0, 0),
             Self::Remote => (9, 0, 0),
+            Self::Configured => (10, 0, 0),
         };
         kind << 40 | u64::from(small) << 32 | u64::from(large)
     }
@@ -119,6 +123,7 @@ impl BreakerReason {
             6 => Self::TrialsOverdue,
             7 => Self::Forced,
             8 => Self::Reset,
+            10 => Self::Configured,
             _ => Self::Remote,
         }
     }

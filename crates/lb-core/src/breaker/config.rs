@@ -38,7 +38,7 @@ const MOST_OPEN: Duration = Duration::from_secs(24 * 3600);
 ///     .groups(MethodGroups::PerService);
 /// assert_eq!(config.validate(), Ok(()));
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct BreakerConfig {
     /// Opens after so many failures in a row; default 5, 1 to 8191; `None` never.
@@ -133,6 +133,17 @@ impl Default for BreakerConfig {
 }
 
 impl BreakerConfig {
+    /// Breakers that open only by hand, by a remote one, or once they get another configuration: for a channel whose service config may
+    /// switch them on.
+    pub fn off() -> Self {
+        Self { consecutive_failures: None, ..Self::default() }
+    }
+
+    /// Whether no call opens one.
+    pub fn is_off(&self) -> bool {
+        self.consecutive_failures.is_none() && self.failure_rate.is_none()
+    }
+
     /// Opens after so many failures in a row; `None` never.
     #[must_use]
     pub fn consecutive_failures(mut self, failures: impl Into<Option<u32>>) -> Self {

@@ -32,7 +32,9 @@ pub enum BreakerForce {
 #[derive(Debug)]
 struct Rules {
     config: BreakerConfig,
-    groups: GroupTable,
+    groups: Arc<GroupTable>,
+    /// Of the groups: calls that began under others are not known here.
+    version: u16,
     /// Whether outcomes are counted for a remote breaker.
     report: bool,
     seed: AtomicU64,
@@ -50,16 +52,44 @@ impl Breakers {
     /// A value of the configuration is not allowed.
     pub fn try_new(config: BreakerConfig, seed: u64, report: bool) -> Result<Self, ConfigError> {
         config.validate()?;
-        let groups = GroupTable::new(config.groups.clone(), config.max_groups);
-        Ok(Self(Arc::new(Rules { config, groups, report, seed: AtomicU64::new(seed) })))
+        let groups = Arc::new(GroupTable::new(config.groups.clone(), config.max_groups));
+        Ok(Self(Arc::new(Rules { config, groups, version: 0, report, seed: AtomicU64::new(seed) })))
+    }
+
+    /// Breakers of another configuration, for the same channel; see [`EndpointBreakers::by`] for those there are.
+    ///
+    /// # Errors
+    /// A value of the configuration is not allowed.
+    pub fn by(&self, config: BreakerConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let Rules { groups, version, report, seed, .. } = &*self.0;
+        let (groups, version) = match groups.is_by(&config.groups, config.max_groups) {
+            true => (Arc::clone(groups), *version),
+            false => (Arc::new(GroupTable::new(config.groups.clone(), config.max_groups)), version.wrapping_add(1)),
+        };
+        let seed = AtomicU64::new(seed.load(Ordering::Relaxed));
+        Ok(Self(Arc::new(Rules { config, groups, version, report: *report, seed })))
+    }
+
+    /// Whether one was made [by](Self::by) the other, perhaps over several steps, with methods in the same groups all the time.
+    pub fn are_grouped_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.groups, &other.0.groups)
+    }
+
+    /// Their configuration.
+    pub fn config(&self) -> &BreakerConfig {
+        &self.0.config
     }
 
     /// The breakers of an endpoint, all closed.
     pub fn endpoint(&self, endpoint: &Endpoint, signal: &GateSignal) -> Arc<EndpointBreakers> {
-        let breakers = (0..self.0.groups.size()).map(|_| OnceLock::new()).collect();
         let seed = Entropy::mix(self.0.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed));
-        let (rules, signal, endpoint) = (Arc::clone(&self.0), signal.clone(), endpoint.key().clone());
-        Arc::new(EndpointBreakers { endpoint, rules, breakers, signal, seed })
+        Arc::new(self.fresh(endpoint.key().clone(), signal.clone(), seed))
+    }
+
+    fn fresh(&self, endpoint: EndpointKey, signal: GateSignal, seed: u64) -> EndpointBreakers {
+        let breakers = (0..self.0.groups.size()).map(|_| OnceLock::new()).collect();
+        EndpointBreakers { endpoint, rules: Arc::clone(&self.0), breakers, signal, seed }
     }
 }
 
@@ -84,6 +114,27 @@ impl EndpointBreakers {
     /// Whose they are.
     pub fn endpoint(&self) -> &EndpointKey {
         &self.endpoint
+    }
+
+    /// The same breakers by another configuration, which [`Breakers::by`] has made. What is open, half-open or forced goes on being so,
+    /// calls under way end at the new ones, and windows begin empty; by one that [is off](BreakerConfig::is_off) only what is forced,
+    /// or what a remote breaker said, stays open. Where methods are grouped otherwise all begins anew, forced states too. What the old ones do from now on
+    /// is lost, so [read their changes](Self::changes) before.
+    pub fn by(&self, next: &Breakers, now: Instant) -> Arc<Self> {
+        let (rules, mut changed) = (&next.0, false);
+        let fresh = next.fresh(self.endpoint.clone(), self.signal.clone(), self.seed);
+        if Arc::ptr_eq(&rules.groups, &self.rules.groups) {
+            for (place, before) in fresh.breakers.iter().zip(&self.breakers) {
+                let Some(before) = before.get() else { continue };
+                let breaker = place.get_or_init(|| Box::new(before.successor(&rules.config)));
+                changed |= rules.config.is_off() && breaker.switch_off(now, &rules.config);
+            }
+        }
+        // Those that wait for a trial need wait no longer.
+        if changed {
+            self.signal.changed();
+        }
+        Arc::new(fresh)
     }
 
     /// Every breaker that has been asked so far, by group.
@@ -212,20 +263,20 @@ impl Gate for EndpointBreakers {
             self.signal.changed();
         }
         match answer.admission {
-            Admission::Pass(pass) => Ok(pack(number, pass)),
+            Admission::Pass(pass) => Ok(pack(self.rules.version, number, pass)),
             refused => Err(self.refuse(refused, entry.now).unwrap_or_else(|| Refusal::breaker_open(None))),
         }
     }
 
     #[inline]
     fn left(&self, token: u64, done: &Done<'_>) {
-        let (number, pass) = unpack(token);
+        let Some((number, pass)) = self.unpack(token) else { return };
         let (config, report) = (&self.rules.config, self.rules.report);
         self.tell(self.breaker(number, done.now).leave(pass, self.verdict(done), done.now, config, report));
     }
 
     fn unused(&self, token: u64) {
-        let (number, pass) = unpack(token);
+        let Some((number, pass)) = self.unpack(token) else { return };
         if let Some(breaker) = self.breakers.get(number).and_then(OnceLock::get) {
             self.tell(breaker.give_back(pass, &self.rules.config));
         }
@@ -237,16 +288,28 @@ impl Gate for EndpointBreakers {
     }
 }
 
-fn pack(number: usize, pass: Pass) -> u64 {
-    (number as u64) << (EPOCH_BITS + 2) | u64::from(pass.epoch) << 2 | pass.kind as u64
+/// Where the version of the groups begins in a token; there are far fewer groups than fit below it.
+const VERSION_SHIFT: u32 = 48;
+
+fn pack(version: u16, number: usize, pass: Pass) -> u64 {
+    let pass = u64::from(pass.epoch) << 2 | pass.kind as u64;
+    u64::from(version) << VERSION_SHIFT | (number as u64) << (EPOCH_BITS + 2) | pass
 }
 
-fn unpack(token: u64) -> (usize, Pass) {
-    let kind = match token & 3 {
-        0 => PassKind::Counted,
-        1 => PassKind::Trial,
-        _ => PassKind::Ignored,
-    };
-    let epoch = (token >> 2 & ((1 << EPOCH_BITS) - 1)) as u16;
-    ((token >> (EPOCH_BITS + 2)) as usize, Pass { kind, epoch })
+impl EndpointBreakers {
+    /// The number of the group and the pass; `None` for a call that began when methods were grouped otherwise.
+    #[inline]
+    fn unpack(&self, token: u64) -> Option<(usize, Pass)> {
+        if (token >> VERSION_SHIFT) as u16 != self.rules.version {
+            return None;
+        }
+        let kind = match token & 3 {
+            0 => PassKind::Counted,
+            1 => PassKind::Trial,
+            _ => PassKind::Ignored,
+        };
+        let epoch = (token >> 2 & ((1 << EPOCH_BITS) - 1)) as u16;
+        let number = token >> (EPOCH_BITS + 2) & ((1 << (VERSION_SHIFT - EPOCH_BITS - 2)) - 1);
+        Some((number as usize, Pass { kind, epoch }))
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 
 use super::change::{BreakerReason, BreakerState};
-use super::config::BreakerConfig;
+use super::config::{BreakerConfig, FailureRate};
 use super::endpoint::{BreakerForce, Breakers, EndpointBreakers};
 use super::groups::MethodGroups;
 use super::remote::{RemoteState, RemoteUpdate};
@@ -40,6 +40,7 @@ impl GateListener for Heard {
 
 struct World {
     gate: Arc<EndpointBreakers>,
+    breakers: Breakers,
     endpoint: Endpoint,
     heard: Arc<Heard>,
     now: Instant,
@@ -51,7 +52,12 @@ impl World {
         let endpoint = Endpoint::new(std::net::SocketAddr::from(([10, 0, 0, 1], 1)));
         let breakers = Breakers::try_new(config.jitter(0.0), 7, true).unwrap();
         let gate = breakers.endpoint(&endpoint, &GateSignal::new(heard.clone()));
-        Self { gate, endpoint, heard, now: start() }
+        Self { gate, breakers, endpoint, heard, now: start() }
+    }
+
+    fn configure(&mut self, config: BreakerConfig) {
+        self.breakers = self.breakers.by(config.jitter(0.0)).unwrap();
+        self.gate = self.gate.by(&self.breakers, self.now);
     }
 
     fn ask<T>(&self, path: &str, question: impl FnOnce(&Entry<'_>) -> T) -> T {
@@ -213,4 +219,74 @@ fn a_call_in_good_times_changes_nothing_and_wakes_nobody() {
     assert_eq!(world.heard.changed.load(Ordering::Relaxed) + world.heard.opened.load(Ordering::Relaxed), 0);
     let info = &world.gate.info(world.now)[0];
     assert_eq!((info.since, info.opened, info.refused, info.next_trial), (None, 0, 0, None));
+}
+
+#[test]
+fn another_configuration_goes_on_where_the_last_one_was() {
+    let mut world = World::new(BreakerConfig::default().trials(1, 1));
+    world.fail("/a/b", 4);
+    let under_way = world.enter("/a/b").unwrap();
+    world.configure(BreakerConfig::default().consecutive_failures(6).trials(1, 1).open_time(Duration::from_secs(7)));
+    world.end(under_way, Outcome::Failure, Some(14));
+    assert_eq!(world.states()[0].1, BreakerState::Closed, "the fifth, of six");
+    world.fail("/a/b", 1);
+    assert_eq!(world.states()[0].1, BreakerState::Open);
+    assert_eq!(world.told(), [("*".to_owned(), BreakerState::Open, BreakerReason::FailuresInARow(6))]);
+    assert!(world.enter("/a/b").unwrap_err().until.unwrap() < world.now + Duration::from_secs(8));
+
+    // It stays open for as long as it was to be; a trial under way has its place, and gives it back.
+    world.configure(BreakerConfig::default().trials(1, 1).failure_rate(FailureRate::new(50, Duration::from_secs(10), 4)));
+    assert_eq!((world.states()[0].1, world.told().len()), (BreakerState::Open, 0), "what is told is not told again");
+    world.now += Duration::from_secs(8);
+    let trial = world.enter("/a/b").unwrap();
+    world.configure(BreakerConfig::default().trials(1, 1).failure_rate(FailureRate::new(50, Duration::from_secs(10), 8)));
+    assert!(world.enter("/a/b").is_err(), "one at a time");
+    world.gate.unused(trial);
+    let trial = world.enter("/a/b").unwrap();
+    world.end(trial, Outcome::Success, Some(0));
+    let told: Vec<BreakerState> = world.told().into_iter().map(|(_, to, _)| to).collect();
+    assert_eq!((world.states()[0].1, told), (BreakerState::Closed, vec![BreakerState::Closed]));
+    let info = &world.gate.info(world.now)[0];
+    assert_eq!((info.opened, info.recent_calls), (1, 0));
+    // And the new window counts: four of eight, never more than three in a row.
+    for call in 0..8 {
+        let token = world.enter("/a/b").unwrap();
+        let failed = call % 2 == 1;
+        world.end(token, if failed { Outcome::Failure } else { Outcome::Success }, Some(if failed { 14 } else { 0 }));
+    }
+    assert_eq!(world.states()[0].1, BreakerState::Open);
+}
+
+#[test]
+fn switched_off_only_what_somebody_said_stays_open() {
+    let mut world = World::new(BreakerConfig::default().groups(MethodGroups::PerMethod));
+    for path in ["/a/counted", "/a/forced", "/a/remote"] {
+        world.fail(path, 5);
+    }
+    world.gate.force(Some("a/forced"), BreakerForce::Open, world.now);
+    let says = RemoteUpdate::new(world.endpoint.key().clone(), RemoteState::Open).for_group("a/remote");
+    world.gate.told(&says, world.now);
+    world.told();
+    world.configure(BreakerConfig::off().groups(MethodGroups::PerMethod));
+    assert_eq!(world.told(), [("a/counted".to_owned(), BreakerState::Closed, BreakerReason::Configured)]);
+    let open = |path: &str| world.enter(path).is_err();
+    assert_eq!(["/a/counted", "/a/forced", "/a/remote"].map(open), [false, true, true]);
+    world.fail("/a/counted", 50);
+    assert!(world.enter("/a/counted").is_ok(), "nothing is counted");
+}
+
+#[test]
+fn grouped_otherwise_all_begins_anew_and_calls_under_way_are_of_no_concern() {
+    let mut world = World::new(BreakerConfig::default().groups(MethodGroups::PerMethod));
+    world.fail("/a/b", 4);
+    let (under_way, unused) = (world.enter("/a/b").unwrap(), world.enter("/a/b").unwrap());
+    world.configure(BreakerConfig::default().groups(MethodGroups::PerService).consecutive_failures(1));
+    assert!(world.states().is_empty());
+    let token = world.enter("/a/c").unwrap();
+    world.end(under_way, Outcome::Failure, Some(14));
+    world.gate.unused(unused);
+    assert_eq!(world.states(), [("a".to_owned(), BreakerState::Closed)]);
+    world.end(token, Outcome::Failure, Some(14));
+    assert_eq!(world.states(), [("a".to_owned(), BreakerState::Open)]);
+    assert!(Breakers::by(&world.breakers, BreakerConfig::default().trials(0, 1)).is_err());
 }

@@ -65,6 +65,17 @@ impl MethodGroups {
     }
 }
 
+/// Functions are the same if they are clones.
+impl PartialEq for MethodGroups {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::One, Self::One) | (Self::PerService, Self::PerService) | (Self::PerMethod, Self::PerMethod) => true,
+            (Self::By(one), Self::By(other)) => Arc::ptr_eq(&one.0, &other.0),
+            _ => false,
+        }
+    }
+}
+
 impl fmt::Debug for MethodGroups {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -108,6 +119,11 @@ impl GroupTable {
         let size = if matches!(groups, MethodGroups::One) { 0 } else { (2 * max).next_power_of_two() };
         let buckets = (0..size).map(|_| OnceLock::new()).collect();
         Self { groups, buckets, count: AtomicUsize::new(0), max, all: "*".into() }
+    }
+
+    /// Whether it puts methods into groups as these do.
+    pub(super) fn is_by(&self, groups: &MethodGroups, max: usize) -> bool {
+        self.groups == *groups && (self.max == max || matches!(groups, MethodGroups::One))
     }
 
     /// Numbers are below this.

@@ -55,7 +55,13 @@ fn is_after(one: u64, other: u64) -> bool {
 
 impl<W: Word> Log<W> {
     pub(super) fn new() -> Self {
-        Self { kept: std::array::from_fn(|_| W::new(0)), told: W::new(0) }
+        Self::told(State::new())
+    }
+
+    /// For a reader who knows of everything up to this state.
+    pub(super) fn told(state: State) -> Self {
+        let told = u64::from(state.epoch) << 3 | bits(state.shown());
+        Self { kept: std::array::from_fn(|_| W::new(0)), told: W::new(told) }
     }
 
     pub(super) fn write(&self, made: &Made, reason: BreakerReason) {

@@ -66,6 +66,31 @@ impl Breaker {
         }
     }
 
+    /// The same breaker by another configuration, whose window begins empty. It goes on where this one is, and calls under way end at
+    /// it; what changes here from now on is lost.
+    pub(super) fn successor(&self, config: &BreakerConfig) -> Self {
+        let (state, (succeeded, failed)) = (self.cell.state(), self.take_reports());
+        Self {
+            cell: Cell(AtomicU64::new(state.pack())),
+            since: AtomicI64::new(self.since.load(Ordering::Relaxed)),
+            opened: AtomicU64::new(self.opened.load(Ordering::Relaxed)),
+            refused: AtomicU64::new(self.refused.load(Ordering::Relaxed)),
+            succeeded: AtomicU64::new(succeeded),
+            failed: AtomicU64::new(failed),
+            remote: AtomicU8::new(self.remote.load(Ordering::Relaxed)),
+            window: config.failure_rate.map(Window::new),
+            group: Arc::clone(&self.group),
+            seed: self.seed,
+            log: Log::told(state),
+        }
+    }
+
+    /// Closes what counting has opened: nothing is counted any more.
+    pub(super) fn switch_off(&self, now: Instant, config: &BreakerConfig) -> bool {
+        let remote = self.remote.load(Ordering::Relaxed) != RemoteState::Closed as u8;
+        !remote && self.order(Order::Reset(BreakerReason::Configured), now, config)
+    }
+
     #[inline]
     pub(super) fn enter(&self, now: Instant, config: &BreakerConfig) -> Answer {
         // While it is closed nobody needs to know what time it is.

@@ -276,7 +276,11 @@ impl State {
             Order::ForceOpen => Some((self.to(Phase::ForcedOpen), Some(BreakerReason::Forced))),
             Order::ForceClosed if self.phase == Phase::ForcedClosed => None,
             Order::ForceClosed => Some((self.to(Phase::ForcedClosed), Some(BreakerReason::Forced))),
-            Order::Reset(BreakerReason::Remote) if forced || matches!(self.phase, Phase::Closed { .. }) => None,
+            Order::Reset(BreakerReason::Remote | BreakerReason::Configured)
+                if forced || matches!(self.phase, Phase::Closed { .. }) =>
+            {
+                None
+            }
             Order::Reset(reason) => {
                 let closed = Phase::Closed { failures: 0, since: 0 };
                 Some((Self { streak: 0, ..self.to(closed) }, Some(reason)))

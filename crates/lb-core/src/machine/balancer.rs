@@ -114,7 +114,8 @@ impl Balancer {
 
     /// Keeps a policy for calls that ask for it.
     pub(super) fn keep(&mut self, mut policy: NamedPolicy) {
-        if let Some(before) = self.further.iter().find(|other| other.name == policy.name) {
+        let named = |name: &Arc<str>| self.further.iter().find(|other| other.name == *name);
+        if let Some(before) = named(&policy.name).or_else(|| named(policy.follows.as_ref()?)) {
             policy.policy.inherit(&*before.policy);
         }
         self.further.retain(|other| other.name != policy.name);

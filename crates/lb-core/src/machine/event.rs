@@ -88,7 +88,8 @@ pub enum Event {
 pub enum Command {
     /// Switch gracefully to this policy: the old one serves until the new one is ready or the old one is not.
     SetPolicy(NamedPolicy),
-    /// Keep a further policy that single calls can ask for by name; replaces one of the same name.
+    /// Keep a further policy that single calls can ask for by name; replaces one of the same name, and takes over what that one, or the
+    /// one it [follows](NamedPolicy::follows), learnt.
     AddPolicy(NamedPolicy),
     /// Give up a further policy; calls that ask for it by name find none.
     RemovePolicy(Arc<str>),
@@ -127,12 +128,22 @@ pub struct NamedPolicy {
     pub name: Arc<str>,
     /// The policy.
     pub policy: Box<dyn Policy>,
+    /// The further policy in whose place it comes if it is added: it [takes over](Policy::inherit) what that one learnt. None that is not
+    /// there is needed, and one of its own name counts before it.
+    pub follows: Option<Arc<str>>,
 }
 
 impl NamedPolicy {
     /// A policy with its name.
     pub fn new(name: impl Into<Arc<str>>, policy: Box<dyn Policy>) -> Self {
-        Self { name: name.into(), policy }
+        Self { name: name.into(), policy, follows: None }
+    }
+
+    /// The same, in the place of the further policy of this name, which may go afterwards or stay.
+    #[must_use]
+    pub fn following(mut self, name: Option<Arc<str>>) -> Self {
+        self.follows = name;
+        self
     }
 }
 

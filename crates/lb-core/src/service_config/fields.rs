@@ -74,11 +74,11 @@ pub(super) fn read<T>(
     })
 }
 
-/// A size in bytes. A number in quotes, which proto3's JSON would allow, is refused as grpc-go refuses it.
-pub(super) fn bytes(at: &str, within: &Value, field: &str) -> Result<Option<u32>, ConfigError> {
-    let size = |value: &Value| value.as_u64().and_then(|size| u32::try_from(size).ok());
+/// A size or a number of 32 bits. One in quotes, which proto3's JSON would allow, is refused as grpc-go refuses it.
+pub(super) fn whole(at: &str, within: &Value, field: &str) -> Result<Option<u32>, ConfigError> {
+    let whole = |value: &Value| value.as_u64().and_then(|whole| u32::try_from(whole).ok());
     let allowed = "a whole number from 0 to 4294967295";
-    present(within, field).map(|value| size(value).ok_or_else(|| wrong(at, field, value, allowed))).transpose()
+    present(within, field).map(|value| whole(value).ok_or_else(|| wrong(at, field, value, allowed))).transpose()
 }
 
 /// A duration from 0.

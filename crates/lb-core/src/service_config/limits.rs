@@ -1,7 +1,8 @@
-//! Limits in a service config: ours, under a name that other clients do not know and so ignore.
+//! Limits and circuit breakers in a service config: ours, under a name that other clients do not know and so ignore.
 
 use serde_json::Value;
 
+use crate::breaker::BreakerConfig;
 use crate::limits::{GradientConfig, RateLimits};
 use crate::policy::ConfigError;
 
@@ -11,8 +12,11 @@ use super::fields;
 const OURS: &str = "evenkeel";
 const RATES: &str = "rateLimits";
 const CONCURRENCY: &str = "concurrencyLimit";
+const BREAKER: &str = "circuitBreaker";
+const REQUESTS: &str = "maxRequests";
+const PER_ENDPOINT: &str = "maxRequestsPerEndpoint";
 
-/// What a service config says of limits, in its object `evenkeel`. What it does not say is left to the channel.
+/// What a service config says of limits and circuit breakers, in its object `evenkeel`. What it does not say is left to the channel.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ConfigLimits {
@@ -20,6 +24,12 @@ pub struct ConfigLimits {
     pub rates: Option<RateLimits>,
     /// From `concurrencyLimit`, as [`GradientConfig::from_json`] reads it.
     pub concurrency: Option<GradientConfig>,
+    /// From `circuitBreaker`, as [`BreakerConfig::from_json`] reads it.
+    pub breaker: Option<BreakerConfig>,
+    /// From `maxRequests`: attempts at once over all endpoints (gRFC A32); 0 blocks all.
+    pub max_requests: Option<u32>,
+    /// From `maxRequestsPerEndpoint`: attempts at once at each endpoint; 0 blocks all.
+    pub max_requests_per_endpoint: Option<u32>,
 }
 
 impl ConfigLimits {
@@ -28,10 +38,13 @@ impl ConfigLimits {
         Ok(Self {
             rates: part(ours, RATES, RateLimits::from_json)?,
             concurrency: part(ours, CONCURRENCY, GradientConfig::from_json)?,
+            breaker: part(ours, BREAKER, BreakerConfig::from_json)?,
+            max_requests: fields::whole(OURS, ours, REQUESTS)?,
+            max_requests_per_endpoint: fields::whole(OURS, ours, PER_ENDPOINT)?,
         })
     }
 
-    /// The first field, if any, that limits single endpoints: it needs a gate at each of them.
+    /// The first field, if any, of a limit that single endpoints have gates for: a rate, or a number that adapts.
     pub fn of_endpoints(&self) -> Option<&'static str> {
         let rate = self.rates.as_ref().is_some_and(|rates| rates.endpoint.is_some());
         rate.then_some("evenkeel.rateLimits.endpoint").or_else(|| self.concurrency.is_some().then_some("evenkeel.concurrencyLimit"))

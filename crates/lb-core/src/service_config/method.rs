@@ -47,8 +47,8 @@ impl MethodConfig {
         Ok(Self {
             timeout: fields::duration(at, method, "timeout")?,
             wait_for_ready: fields::flag(at, method, "waitForReady")?,
-            max_request_message: fields::bytes(at, method, "maxRequestMessageBytes")?,
-            max_response_message: fields::bytes(at, method, "maxResponseMessageBytes")?,
+            max_request_message: fields::whole(at, method, "maxRequestMessageBytes")?,
+            max_response_message: fields::whole(at, method, "maxResponseMessageBytes")?,
             retry,
             hedging,
             policy,

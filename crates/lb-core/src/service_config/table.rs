@@ -127,6 +127,26 @@ impl MethodTable {
         self.methods.values().chain(self.services.values()).chain(&self.default)
     }
 
+    /// For each policy of the methods by its full name: the full name of one of its kind that a method it is for had `before`, if there
+    /// was one. The policy that comes can take over what that one learnt.
+    pub fn predecessors(&self, before: &Self) -> BTreeMap<Arc<str>, Arc<str>> {
+        let methods = self.methods.iter().map(|(path, entry)| (entry, before.find(path)));
+        // A service is found by any method that has no entry of its own, such as one without a name.
+        let services = self.services.iter().map(|(path, entry)| (entry, before.find(&format!("{path}/"))));
+        let default = self.default.iter().map(|entry| (entry, before.default.as_ref()));
+        let mut predecessors = BTreeMap::new();
+        for (now, was) in methods.chain(services).chain(default) {
+            let (Some(now), Some(was)) = (&now.policy, was.and_then(|was| was.policy.as_ref())) else { continue };
+            if now.name() == was.name() {
+                let (now, was) = (now.full_name(), was.full_name());
+                // Of several the same one whatever the order.
+                let first = predecessors.entry(now).or_insert_with(|| Arc::clone(&was));
+                *first = Arc::clone(first).min(was);
+            }
+        }
+        predecessors
+    }
+
     /// The different policies of the methods, by their full names.
     pub fn policies(&self) -> BTreeMap<Arc<str>, &PolicyConfig> {
         self.entries().filter_map(|entry| Some((Arc::clone(entry.policy_name()?), entry.policy.as_ref()?))).collect()

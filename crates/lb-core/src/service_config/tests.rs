@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::breaker::BreakerConfig;
 use crate::limits::{GradientConfig, RateLimits};
 use crate::retry::{HedgingPolicy, RetryPolicy};
 
@@ -249,6 +250,28 @@ fn methods_with_equal_policies_share_one_and_others_have_their_own() {
 }
 
 #[test]
+fn a_policy_of_methods_follows_the_one_of_its_kind_that_they_had() {
+    let entry = |service: &str, method: &str, name: &str, n: u32| json!({"name": [{"service": service, "method": method}], "loadBalancingConfig": [{name: {"n": n}}]});
+    let table = |entries: Value| read(&json!({"methodConfig": entries})).unwrap().methods;
+    let before = table(json!([
+        entry("a", "", "random", 1),
+        entry("b", "M", "random", 2),
+        entry("c", "", "round_robin", 3),
+        entry("", "", "random", 4)
+    ]));
+    let after = table(json!([
+        // Its service had one; so had the method; another kind; and what had none of its own had that of all.
+        entry("a", "M", "random", 11),
+        entry("b", "M", "random", 12),
+        entry("c", "", "random", 13),
+        entry("d", "", "random", 14)
+    ]));
+    let name = |n: u32| Arc::from(format!("random {{\"n\":{n}}}"));
+    assert_eq!(after.predecessors(&before), [(11, 1), (12, 2), (14, 4)].map(|(now, was)| (name(now), name(was))).into());
+    assert_eq!(after.predecessors(&MethodTable::default()), BTreeMap::new());
+}
+
+#[test]
 fn more_policies_of_methods_than_a_channel_should_ask_are_refused() {
     let with = |count: usize| {
         let entry = |n: usize| json!({"name": [{"service": format!("s{n}")}], "loadBalancingConfig": [{"random": {"n": n}}]});
@@ -315,12 +338,16 @@ fn any_json() -> impl Strategy<Value = Value> {
 fn limits_are_ours_and_a_wrong_one_refuses_the_config() {
     assert_eq!(read(&json!({})).unwrap().limits, ConfigLimits::default());
     let limits = |evenkeel| read(&json!({"evenkeel": evenkeel, "timeout": 1})).map(|config| config.limits);
-    assert_eq!(limits(json!({"circuitBreaker": 7})), Ok(ConfigLimits::default()), "unknown fields are ignored");
+    assert_eq!(limits(json!({"unheardOf": 7})), Ok(ConfigLimits::default()), "unknown fields are ignored");
     let rates = json!({"channel": {"perSecond": 100}, "methods": [{"service": "a.B", "method": "C", "perSecond": 5}]});
     let both = limits(json!({"rateLimits": rates, "concurrencyLimit": {"max": 50}})).unwrap();
     assert_eq!(both.rates, Some(RateLimits::from_json(&rates).unwrap()));
     assert_eq!(both.concurrency, Some(GradientConfig::from_json(&json!({"max": 50})).unwrap()));
     assert_eq!(both.of_endpoints(), Some("evenkeel.concurrencyLimit"));
+    let breaker = json!({"consecutiveFailures": 3, "methodGroups": "METHOD"});
+    let guards = limits(json!({"circuitBreaker": breaker, "maxRequests": 100, "maxRequestsPerEndpoint": 0})).unwrap();
+    assert_eq!(guards.breaker, Some(BreakerConfig::from_json(&breaker).unwrap()));
+    assert_eq!((guards.max_requests, guards.max_requests_per_endpoint), (Some(100), Some(0)));
     let endpoint = limits(json!({"rateLimits": {"endpoint": {"perSecond": 1}}})).unwrap();
     assert_eq!(endpoint.of_endpoints(), Some("evenkeel.rateLimits.endpoint"));
     assert_eq!(limits(json!({"rateLimits": rates})).unwrap().of_endpoints(), None);
@@ -330,6 +357,11 @@ fn limits_are_ours_and_a_wrong_one_refuses_the_config() {
         (json!({"rateLimits": {"channel": {"perSecond": -1}}}), "evenkeel.rateLimits.channel"),
         (json!({"rateLimits": {"methods": "x".repeat(1000)}}), "evenkeel.rateLimits.methods"),
         (json!({"concurrencyLimit": {"max": 0}}), "evenkeel.concurrencyLimit.max"),
+        (json!({"circuitBreaker": 7}), "evenkeel.circuitBreaker"),
+        (json!({"circuitBreaker": {"trialCalls": 0}}), "evenkeel.circuitBreaker.trialCalls"),
+        (json!({"circuitBreaker": {"failureRate": {"percent": 101}}}), "evenkeel.circuitBreaker.failureRate.percent"),
+        (json!({"maxRequests": -1}), "evenkeel.maxRequests"),
+        (json!({"maxRequestsPerEndpoint": "8"}), "evenkeel.maxRequestsPerEndpoint"),
     ] {
         let error = limits(evenkeel.clone()).unwrap_err();
         assert!(error.field.starts_with(field) && error.value.len() < 300, "{evenkeel}: {error}");

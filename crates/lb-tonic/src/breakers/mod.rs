@@ -5,12 +5,14 @@
 //! taken where calls are.
 
 mod book;
+mod post;
 mod remote;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use lb_core::breaker::{BreakerChange, BreakerConfig, BreakerForce, BreakerInfo, Breakers, EndpointBreakers};
-use lb_core::breaker::{RemoteBreaker, RemoteReport, RemoteUpdate};
+use lb_core::breaker::{
+    BreakerChange, BreakerConfig, BreakerForce, BreakerInfo, Breakers, EndpointBreakers, RemoteBreaker, RemoteReport, RemoteUpdate,
+};
 use lb_core::gate::{Gate, GateSignal, Gatekeeper};
 use lb_core::{ConfigError, Endpoint, EndpointKey};
 use tokio::runtime;
@@ -22,8 +24,6 @@ use remote::Task;
 /// The breakers of a channel.
 #[derive(Debug)]
 pub(crate) struct ChannelBreakers {
-    maker: Breakers,
-    config: BreakerConfig,
     book: Mutex<Book>,
     remote: OnceLock<Task>,
 }
@@ -51,12 +51,21 @@ impl ChannelBreakers {
         remote: Option<Arc<dyn RemoteBreaker>>,
         runtime: &runtime::Handle,
     ) -> Result<Arc<Self>, ConfigError> {
-        let maker = Breakers::try_new(config.clone(), seed, remote.is_some())?;
-        let breakers = Arc::new(Self { maker, config, book: Mutex::default(), remote: OnceLock::new() });
+        let book = Book::new(Breakers::try_new(config, seed, remote.is_some())?);
+        let breakers = Arc::new(Self { book: Mutex::new(book), remote: OnceLock::new() });
         if let Some(remote) = remote {
             breakers.remote.get_or_init(|| Task::start(remote, Arc::downgrade(&breakers), runtime));
         }
         Ok(breakers)
+    }
+
+    /// Other breakers from now on, which go on where those there are stand; [`EndpointBreakers::by`] says how far. What those there are have
+    /// done is to be [told](Self::changes) before.
+    ///
+    /// # Errors
+    /// A value is not allowed; nothing is changed then.
+    pub(crate) fn configure(&self, config: BreakerConfig) -> Result<(), ConfigError> {
+        self.book().configure(config, Instant::now())
     }
 
     /// Every breaker of an endpoint that a call has asked so far.
@@ -89,8 +98,7 @@ impl ChannelBreakers {
         if let Some(breakers) = breakers {
             breakers.told(&update, now.into_std());
         }
-        let open = update.open_for.unwrap_or(self.config.open_time);
-        self.book().remember(update, now, open);
+        self.book().remember(update, now);
     }
 
     fn take_reports(&self) -> Vec<RemoteReport> {
@@ -118,14 +126,6 @@ impl ChannelBreakers {
 
 impl Gatekeeper for ChannelBreakers {
     fn gate(&self, endpoint: &Endpoint, signal: &GateSignal) -> Option<Arc<dyn Gate>> {
-        let (breakers, now) = (self.maker.endpoint(endpoint, signal), Instant::now());
-        let (updates, forced) = self.book().enter(&breakers, now);
-        for update in &updates {
-            breakers.told(update, now.into_std());
-        }
-        for (group, force) in &forced {
-            breakers.force(group.as_deref(), *force, now.into_std());
-        }
-        Some(breakers)
+        Some(self.book().enter(endpoint, signal, Instant::now()))
     }
 }

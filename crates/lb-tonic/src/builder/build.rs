@@ -42,7 +42,6 @@ impl LbChannelBuilder {
             target: target.as_str().into(),
             timeout: self.timeout,
             wait_for_ready: self.wait_for_ready,
-            max_requests: self.max_requests.clone(),
             max_request: self.max_request,
             max_response: self.max_response,
             repeats: std::mem::take(&mut self.repeats).settle(),
@@ -54,11 +53,13 @@ impl LbChannelBuilder {
         let sessions = self.prepare_sessions()?;
         let sweep = sessions.as_ref().and_then(ChannelSessions::sweep);
         let backoff = self.backoff;
-        let limits = ChannelLimits::new(configs.limits(), configs.is_gated());
-        self.gatekeepers.extend(limits.gatekeeper());
-        let (breakers, queue) = (self.prepare_breakers(seed, &runtime)?, self.queue.take().map(CallQueue::new));
+        let (requests, per_endpoint) = (self.max_requests.take(), self.per_endpoint.take());
+        let limits = ChannelLimits::new(configs.limits(), configs.gates(), requests, per_endpoint);
+        self.gatekeepers.extend(limits.gatekeepers());
+        let breakers = self.prepare_breakers(configs.limits().breaker, seed, &runtime)?;
+        let queue = self.queue.take().map(CallQueue::new);
         let shared = Shared::new(ChannelSnapshot::initial(rules), breakers, limits, calls.repeats.throttling, queue);
-        self.max_requests.iter().for_each(|limit| limit.join(&shared));
+        shared.limits.requests().iter().for_each(|limit| limit.join(&shared));
         calls.observers = Observers::new(std::mem::take(&mut self.call_observers), &calls.target, &shared);
         let chores = Chores { idle: Idle::new(self.idle_timeout), sweep, loads: self.loads()? };
         let (machine, policies) = self.make_machine(seed, shared.gate_signal(), &configs)?;
@@ -76,12 +77,14 @@ impl LbChannelBuilder {
 
     /// Asked after all other gates: a trial call that another gate refuses would give its place back at once, and the calls that wait
     /// for it would look again and again.
-    fn prepare_breakers(&mut self, seed: u64, runtime: &runtime::Handle) -> Result<Option<Arc<ChannelBreakers>>, ConfigError> {
-        let remote = self.remote_breaker.take();
-        let Some(config) = self.breaker.take().or_else(|| remote.as_ref().map(|_| BreakerConfig::default())) else {
-            return Ok(None);
-        };
-        let breakers = ChannelBreakers::new(config, seed, remote, runtime)?;
+    fn prepare_breakers(
+        &mut self,
+        config: Option<BreakerConfig>,
+        seed: u64,
+        runtime: &runtime::Handle,
+    ) -> Result<Option<Arc<ChannelBreakers>>, ConfigError> {
+        let Some(config) = config else { return Ok(None) };
+        let breakers = ChannelBreakers::new(config, seed, self.remote_breaker.take(), runtime)?;
         self.gatekeepers.push(Arc::clone(&breakers) as Arc<dyn Gatekeeper>);
         Ok(Some(breakers))
     }

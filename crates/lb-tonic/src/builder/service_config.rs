@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use lb_core::service_config::ServiceConfig;
-use lb_core::{ConfigError, ServiceConfigUpdate};
+use lb_core::{ConcurrencyLimit, ConfigError, ServiceConfigUpdate};
 use lb_health::GrpcHealthCheck;
 
 use crate::driver::ConfigSettings;
+use crate::request_limit::RequestLimit;
 
 use super::LbChannelBuilder;
 
@@ -52,15 +53,21 @@ impl LbChannelBuilder {
             ServiceConfigUpdate::Broken(reason) => return Err(ConfigError::new("service config", reason, "a JSON object")),
             _ => None,
         };
-        let gated = self.limits.is_gated() || self.limits.under(default.as_deref()).is_gated();
+        let mut limits = self.limits.clone();
+        limits.max_requests = self.max_requests.as_ref().map(RequestLimit::max);
+        limits.max_requests_per_endpoint = self.per_endpoint.as_ref().map(ConcurrencyLimit::max);
+        if self.remote_breaker.is_some() {
+            limits.breaker.get_or_insert_default();
+        }
+        let gates = limits.gates().and(limits.under(default.as_deref()).gates());
         Ok(ConfigSettings {
             registry: self.policies.clone(),
             policy: self.policy.config(&self.policies)?,
             default,
             follow_resolver: self.follow_resolver,
             health_by_config: self.health_by_config,
-            limits: self.limits.clone(),
-            gated,
+            limits,
+            gates,
         })
     }
 }

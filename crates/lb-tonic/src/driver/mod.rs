@@ -12,6 +12,7 @@ mod change_log;
 mod connections;
 mod idle;
 mod leaving;
+mod limiting;
 mod loads;
 mod service_config;
 mod telling;
@@ -20,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use lb_core::limits::{GradientConfig, RateLimits};
 use lb_core::machine::{Command, Effect, Event};
 use lb_core::{
     ConnectivityState, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target, Trigger,
@@ -236,24 +236,11 @@ impl Driver {
         true
     }
 
-    /// Other limits from now on; what is counted goes on.
-    fn limit(&self, rates: Option<RateLimits>, concurrency: Option<Option<GradientConfig>>) {
-        let changed = rates.is_some() || concurrency.is_some();
-        let limits = &self.shared.limits;
-        let rates = rates.map_or(Ok(()), |rates| limits.set_rates(rates));
-        let concurrency = concurrency.map_or(Ok(()), |concurrency| limits.set_concurrency(concurrency));
-        if let Err(error) = rates.and(concurrency) {
-            // It was checked when the config was read.
-            tracing::error!(%error, "limits of the service config");
-        }
-        if changed {
-            self.shared.gate_signal().opened();
-        }
-    }
-
     /// Follows a service config, before the endpoints it came with.
     fn configure(&mut self, consequences: Consequences) {
-        self.limit(consequences.rates, consequences.concurrency);
+        if let Some(changes) = consequences.limits {
+            self.limit(changes);
+        }
         consequences.events.iter().for_each(|event| self.emit(event));
         for command in consequences.commands {
             self.tell(Event::Command(command));

@@ -7,16 +7,16 @@
 //!
 //! Whatever stays the same stays untouched: a policy keeps its state, a health check its stream.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lb_core::limits::{GradientConfig, RateLimits};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::service_config::{ConfigSource, PolicyConfig, ServiceConfig};
 use lb_core::{Backoff, BackoffConfig, Entropy, LbEvent, PolicyRegistry, ServiceConfigUpdate};
 use serde_json::Value;
 
-use crate::limits::{self, LimitsConfig};
+use crate::limits::{Gates, LimitChanges, LimitsConfig};
 use crate::rules::Rules;
 
 /// What a channel is built with.
@@ -30,10 +30,10 @@ pub(crate) struct ConfigSettings {
     pub(crate) follow_resolver: bool,
     /// Whether health is checked only while a config names a service.
     pub(crate) health_by_config: bool,
-    /// The channel's own limits, for what configs do not say.
+    /// The channel's own limits and breakers, for what configs do not say.
     pub(crate) limits: LimitsConfig,
-    /// Whether endpoints have gates for limits.
-    pub(crate) gated: bool,
+    /// What endpoints have gates for.
+    pub(crate) gates: Gates,
 }
 
 /// See the module's essay.
@@ -76,10 +76,8 @@ pub(crate) struct Consequences {
     pub(crate) events: Vec<LbEvent>,
     /// The service whose health is to be watched from now on, if that has changed.
     pub(crate) health_service: Option<Option<Arc<str>>>,
-    /// The rates that hold from now on, if they have changed.
-    pub(crate) rates: Option<RateLimits>,
-    /// The adaptive limit of endpoints, if that has changed.
-    pub(crate) concurrency: Option<Option<GradientConfig>>,
+    /// The limits and breakers that are others from now on.
+    pub(crate) limits: Option<LimitChanges>,
 }
 
 impl ServiceConfigs {
@@ -104,14 +102,14 @@ impl ServiceConfigs {
         self.used.as_ref()?.health_service.clone()
     }
 
-    /// The limits to begin with.
+    /// The limits and breakers to begin with.
     pub(crate) fn limits(&self) -> LimitsConfig {
         self.settings.limits.under(self.used.as_deref())
     }
 
-    /// Whether endpoints get gates for limits.
-    pub(crate) fn is_gated(&self) -> bool {
-        self.settings.gated
+    /// What endpoints get gates for.
+    pub(crate) fn gates(&self) -> Gates {
+        self.settings.gates
     }
 
     /// What calls see.
@@ -181,7 +179,7 @@ impl ServiceConfigs {
             return Ok(Some(known.clone()));
         }
         let config = ServiceConfig::from_json(json, &self.settings.registry);
-        let config = config.and_then(|config| limits::check(self.settings.gated, &config).map(|()| config));
+        let config = config.and_then(|config| self.settings.gates.check(&config).map(|()| config));
         let config = config.map_err(|error| Arc::from(error.to_string()))?;
         Ok(Some((json.clone(), Arc::new(config))))
     }
@@ -231,8 +229,7 @@ impl ServiceConfigs {
             consequences.health_service = Some(health(&next)).filter(|service| *service != health(&before));
             self.exchange_policies(&before, &next, consequences);
             let [before, after] = [&before, &next].map(|config| self.settings.limits.under(config.as_deref()));
-            consequences.rates = Some(after.rates).filter(|rates| *rates != before.rates);
-            consequences.concurrency = Some(after.concurrency).filter(|concurrency| *concurrency != before.concurrency);
+            consequences.limits = LimitChanges::between(&before, after);
         }
         self.used = next;
     }
@@ -248,21 +245,26 @@ impl ServiceConfigs {
         consequences.commands.extend(policy.map(Command::SetPolicy));
     }
 
-    /// Adds the policies that methods have now, and removes those they had.
+    /// Adds the policies that methods have now, and removes those they had: afterwards, so that what they learnt is taken over.
     fn exchange_policies(
         &self,
         before: &Option<Arc<ServiceConfig>>,
         next: &Option<Arc<ServiceConfig>>,
         consequences: &mut Consequences,
     ) {
+        let mut predecessors = match (before, next) {
+            (Some(before), Some(next)) => next.methods.predecessors(&before.methods),
+            _ => BTreeMap::new(),
+        };
+        for (name, policy) in policies(next) {
+            if policies(before).all(|(other, _)| other != name) {
+                let policy = self.build(&name, policy).map(|policy| policy.following(predecessors.remove(&name)));
+                consequences.commands.extend(policy.map(Command::AddPolicy));
+            }
+        }
         for (name, _) in policies(before) {
             if policies(next).all(|(other, _)| other != name) {
                 consequences.commands.push(Command::RemovePolicy(name));
-            }
-        }
-        for (name, policy) in policies(next) {
-            if policies(before).all(|(other, _)| other != name) {
-                consequences.commands.extend(self.build(&name, policy).map(Command::AddPolicy));
             }
         }
     }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use lb_core::ServiceConfigUpdate::{Absent, Json};
+use lb_core::breaker::BreakerConfig;
 use serde_json::json;
 
 use super::*;
@@ -20,7 +21,7 @@ impl Given {
             follow_resolver: true,
             health_by_config: false,
             limits: LimitsConfig::default(),
-            gated: false,
+            gates: Gates::default(),
         };
         Self { configs: ServiceConfigs::new(settings, BackoffConfig::default(), 1), now: Instant::now() }
     }
@@ -44,7 +45,10 @@ impl Given {
 fn told(consequences: Consequences) -> Vec<String> {
     let command = |command: Command| match command {
         Command::SetPolicy(policy) => Some(format!("set {}", policy.name)),
-        Command::AddPolicy(policy) => Some(format!("add {}", policy.name)),
+        Command::AddPolicy(policy) => {
+            let follows = policy.follows.map_or_else(String::new, |name| format!(" after {name}"));
+            Some(format!("add {}{follows}", policy.name))
+        }
         Command::RemovePolicy(name) => Some(format!("remove {name}")),
         Command::Withhold(reason) => reason.map(|_| "withhold".to_owned()),
         other => Some(format!("{other:?}")),
@@ -55,10 +59,15 @@ fn told(consequences: Consequences) -> Vec<String> {
         other => other.to_string(),
     });
     let health = consequences.health_service.into_iter().map(|service| format!("health {service:?}"));
-    let rates = consequences.rates.into_iter().map(|rates| format!("rates {}", rates.channel.is_some()));
-    let concurrency = consequences.concurrency.into_iter().map(|limit| format!("concurrency {}", limit.is_some()));
+    let limits = consequences.limits.unwrap_or_default();
+    let rates = limits.rates.map(|rates| format!("rates {}", rates.channel.is_some()));
+    let concurrency = limits.concurrency.map(|limit| format!("concurrency {}", limit.is_some()));
+    let breaker = limits.breaker.map(|breaker| format!("breaker {:?}", breaker.and_then(|breaker| breaker.consecutive_failures)));
+    let requests = limits.max_requests.map(|max| format!("requests {max:?}"));
+    let per_endpoint = limits.max_requests_per_endpoint.map(|max| format!("per endpoint {max:?}"));
+    let limits = [rates, concurrency, breaker, requests, per_endpoint].into_iter().flatten();
     let commands = consequences.commands.into_iter().filter_map(command);
-    events.chain(commands).chain(health).chain(rates).chain(concurrency).collect()
+    events.chain(commands).chain(health).chain(limits).collect()
 }
 
 fn policy(name: &str) -> Value {
@@ -176,8 +185,11 @@ fn policies_of_methods_come_and_go_and_those_that_stay_are_left_alone() {
     let mut other = method_policy("random");
     other["methodConfig"][0]["timeout"] = json!("1s");
     assert_eq!(given.resolved(other), ["Resolver"]);
-    assert_eq!(given.resolved(method_policy("maglev")), ["Resolver", "remove random {}", "add maglev {}"]);
-    assert_eq!(given.resolved(json!({})), ["Resolver", "remove maglev {}"]);
+    assert_eq!(given.resolved(method_policy("maglev")), ["Resolver", "add maglev {}", "remove random {}"]);
+    let mut changed = method_policy("maglev");
+    changed["methodConfig"][0]["loadBalancingConfig"][0]["maglev"] = json!({"n": 1});
+    assert_eq!(given.resolved(changed), ["Resolver", "add maglev {\"n\":1} after maglev {}", "remove maglev {}"]);
+    assert_eq!(given.resolved(json!({})), ["Resolver", "remove maglev {\"n\":1}"]);
 }
 
 #[test]
@@ -208,7 +220,25 @@ fn limits_change_with_the_config_that_counts_and_go_with_it() {
     // Endpoints without gates cannot be limited; with them they can.
     let endpoints = json!({"evenkeel": {"concurrencyLimit": {}}});
     assert_eq!(given.resolved(endpoints.clone()), ["refused"]);
-    given.configs.settings.gated = true;
+    given.configs.settings.gates.limits = true;
     assert_eq!(given.resolved(endpoints), ["Resolver", "concurrency true"]);
     assert_eq!(given.resolved(json!({})), ["Resolver", "concurrency false"]);
+}
+
+#[test]
+fn breakers_and_fixed_limits_change_with_the_config_and_need_their_gates() {
+    let breaker = |failures: u32| json!({"evenkeel": {"circuitBreaker": {"consecutiveFailures": failures}}});
+    let per_endpoint = json!({"evenkeel": {"maxRequestsPerEndpoint": 7}});
+    let mut given = Given::new();
+    given.resolved(Absent);
+    assert_eq!([given.resolved(breaker(3)), given.resolved(per_endpoint.clone())], [["refused"], ["refused"]]);
+    // A limit over all endpoints needs none.
+    assert_eq!(given.resolved(json!({"evenkeel": {"maxRequests": 9}})), ["Resolver", "requests Some(9)"]);
+    assert_eq!(given.resolved(json!({})), ["Resolver", "requests None"]);
+    let gates = &mut given.configs.settings.gates;
+    (gates.breakers, gates.per_endpoint) = (true, true);
+    given.configs.settings.limits.breaker = Some(BreakerConfig::default());
+    assert_eq!(given.resolved(breaker(3)), ["Resolver", "breaker Some(3)"]);
+    assert_eq!(given.resolved(per_endpoint), ["Resolver", "breaker Some(5)", "per endpoint Some(7)"], "the channel's own again");
+    assert_eq!(given.resolved(Absent), ["Default", "per endpoint None"]);
 }

@@ -1,54 +1,28 @@
 //! The limits of a channel: before the pick, and at the gates of its endpoints. See [`lb_core::limits`] for which is for what.
 
 mod api;
+mod config;
 mod endpoints;
 
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use lb_core::gate::Gatekeeper;
 use lb_core::limits::{Caller, Door, DoorCounts, EndpointLimitCounts, EndpointLimitInfo, GradientConfig, RateLimits, Shed, ShedBy};
-use lb_core::service_config::{ConfigLimits, ServiceConfig};
-use lb_core::{ConfigError, Unfit};
+use lb_core::{ConcurrencyLimit, ConfigError, Unfit};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::call::Head;
 use crate::error::CallError;
+use crate::request_limit::RequestLimit;
+use crate::shared::Shared;
 
 pub(crate) use api::{hint, whole_millis};
+pub(crate) use config::{Gates, LimitChanges, LimitsConfig};
 use endpoints::Keeper;
-
-/// What a builder collects.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct LimitsConfig {
-    pub(crate) rates: RateLimits,
-    pub(crate) concurrency: Option<GradientConfig>,
-}
-
-impl LimitsConfig {
-    /// What holds while this service config is in use: what it says, and the rest as here.
-    pub(crate) fn under(&self, config: Option<&ServiceConfig>) -> Self {
-        let own = self.clone();
-        let Some(ConfigLimits { rates, concurrency, .. }) = config.map(|config| &config.limits) else { return own };
-        Self { rates: rates.clone().unwrap_or(own.rates), concurrency: concurrency.or(own.concurrency) }
-    }
-
-    /// Whether endpoints need gates for it.
-    pub(crate) fn is_gated(&self) -> bool {
-        self.rates.endpoint.is_some() || self.concurrency.is_some()
-    }
-}
-
-/// Whether a service config's limits can be had by a channel with gates for them, or without.
-///
-/// # Errors
-/// It limits endpoints, which have no gates.
-pub(crate) fn check(gated: bool, config: &ServiceConfig) -> Result<(), ConfigError> {
-    config.limits.of_endpoints().filter(|_| !gated).map_or(Ok(()), |field| Err(never(field)))
-}
 
 /// When a call came to the door; `None` if there is nothing at it, and the time was not asked for.
 #[derive(Debug, Clone, Copy)]
@@ -62,30 +36,77 @@ pub(crate) struct ChannelLimits {
     door: ArcSwap<Door>,
     /// Tells keys apart; keyed, because keys may come from strangers.
     hasher: RandomState,
+    gates: Gates,
     /// `None` unless the channel was built with a limit of endpoints.
     endpoints: Option<Arc<Keeper>>,
+    /// Attempts at once at each endpoint; `None` unless the channel was built with such a limit.
+    per_endpoint: Option<ConcurrencyLimit>,
+    /// Attempts at once over all endpoints, from when there first was such a limit.
+    requests: OnceLock<RequestLimit>,
     unplaced: AtomicU64,
     changing: Mutex<()>,
 }
 
 impl ChannelLimits {
-    /// `gated` is whether endpoints get gates for limits, be there any yet or not.
-    pub(crate) fn new(config: LimitsConfig, gated: bool) -> Self {
-        let LimitsConfig { rates, concurrency } = config;
-        let endpoints = gated.then(|| Arc::new(Keeper::new(rates.endpoint, concurrency)));
+    /// `gates` are those that endpoints get, be there anything yet for them to do or not; `requests` and `per_endpoint` are the builder's.
+    pub(crate) fn new(
+        config: LimitsConfig,
+        gates: Gates,
+        requests: Option<RequestLimit>,
+        per_endpoint: Option<ConcurrencyLimit>,
+    ) -> Self {
+        let LimitsConfig { rates, concurrency, max_requests, max_requests_per_endpoint, breaker: _ } = config;
+        let endpoints = gates.limits.then(|| Arc::new(Keeper::new(rates.endpoint, concurrency)));
+        let per_endpoint = per_endpoint.or_else(|| gates.per_endpoint.then(|| ConcurrencyLimit::new(u32::MAX)));
+        for (limit, max) in per_endpoint.iter().zip(max_requests_per_endpoint) {
+            limit.set_max(max);
+        }
+        let requests = requests.or_else(|| max_requests.map(RequestLimit::new));
+        for (limit, max) in requests.iter().zip(max_requests) {
+            limit.set_max(max);
+        }
         Self {
             on: AtomicBool::new(rates.at_the_door()),
             door: ArcSwap::from_pointee(Door::new(rates, Instant::now().into_std())),
             hasher: RandomState::new(),
+            gates,
             endpoints,
+            per_endpoint,
+            requests: requests.map_or_else(OnceLock::new, OnceLock::from),
             unplaced: AtomicU64::new(0),
             changing: Mutex::default(),
         }
     }
 
     /// What makes the gates of endpoints, if they have limits.
-    pub(crate) fn gatekeeper(&self) -> Option<Arc<dyn Gatekeeper>> {
-        self.endpoints.clone().map(|keeper| keeper as Arc<dyn Gatekeeper>)
+    pub(crate) fn gatekeepers(&self) -> impl Iterator<Item = Arc<dyn Gatekeeper>> {
+        let fixed = self.per_endpoint.clone().map(|limit| Arc::new(limit) as Arc<dyn Gatekeeper>);
+        fixed.into_iter().chain(self.endpoints.clone().map(|keeper| keeper as Arc<dyn Gatekeeper>))
+    }
+
+    /// The limit of attempts at once over all endpoints, if there is one.
+    #[inline]
+    pub(crate) fn requests(&self) -> Option<&RequestLimit> {
+        self.requests.get()
+    }
+
+    /// Another limit of attempts at once over all endpoints; `None` is none.
+    pub(crate) fn set_requests(&self, max: Option<u32>, shared: &Arc<Shared>) {
+        let max = max.unwrap_or(u32::MAX);
+        if max < u32::MAX && self.requests.get().is_none() {
+            self.requests.get_or_init(|| RequestLimit::new(max)).join(shared);
+        }
+        self.requests.get().iter().for_each(|limit| limit.set_max(max));
+    }
+
+    /// Another limit of attempts at once at each endpoint; `None` is none.
+    pub(crate) fn set_per_endpoint(&self, max: Option<u32>) -> Result<(), ConfigError> {
+        match &self.per_endpoint {
+            Some(limit) => limit.set_max(max.unwrap_or(u32::MAX)),
+            None if max.is_some() => return Err(never("maxRequestsPerEndpoint")),
+            None => {}
+        }
+        Ok(())
     }
 
     /// Whether the call is one of a flood: asked before the call is looked at.
@@ -116,9 +137,9 @@ impl ChannelLimits {
         error
     }
 
-    /// Whether endpoints have gates for limits.
-    pub(crate) fn is_gated(&self) -> bool {
-        self.endpoints.is_some()
+    /// What endpoints have gates for.
+    pub(crate) fn gates(&self) -> Gates {
+        self.gates
     }
 
     pub(crate) fn set_rates(&self, rates: RateLimits) -> Result<(), ConfigError> {
@@ -163,7 +184,7 @@ impl ChannelLimits {
 }
 
 /// A channel that has no gates gets none later: its endpoints have theirs from when they were first listed.
-fn never(field: &str) -> ConfigError {
+pub(crate) fn never(field: &str) -> ConfigError {
     ConfigError::new(field, "set", "only for a channel that was built with a limit of endpoints")
 }
 
