@@ -187,6 +187,37 @@ async fn a_stream_is_sent_to_several_at_once_and_goes_on_with_the_first_to_answe
     quiet(&channel, &[&stuck, &good]).await;
 }
 
+/// Headers are an answer: the others are cancelled while the messages are still to come.
+#[tokio::test]
+async fn headers_alone_decide_for_an_attempt() {
+    let stuck = Scripted::start(|_| Act::Hang).await;
+    let (answer, answering) = tokio::sync::watch::channel(false);
+    let slow = RawServer::start(move |mut conn| {
+        let mut answering = answering.clone();
+        async move {
+            conn.handshake(&[]).await?;
+            let call = conn.next_call().await?;
+            conn.begin(call).await?;
+            let _ = answering.wait_for(|now| *now).await;
+            conn.message(call, b"").await?;
+            conn.trailers(call, 0).await?;
+            conn.drain().await
+        }
+    })
+    .await
+    .unwrap();
+    let builder = LbChannel::builder(target([stuck.addr(), slow.addr()])).hedging(policy(2, 0));
+    let channel = builder.build().unwrap();
+    ready(&channel, 2).await;
+    let mut replies = soon("the headers", EchoClient::new(channel.clone()).server_stream(request("x"))).await.unwrap().into_inner();
+    until("the other is cancelled", || stuck.calls() == 1 && stuck.active() == 0).await;
+    assert_eq!(in_flight(&channel), 1, "the one that has begun to answer");
+    answer.send(true).unwrap();
+    assert!(soon("the message", replies.message()).await.unwrap().is_some());
+    assert!(soon("the end", replies.message()).await.unwrap().is_none());
+    quiet(&channel, &[&stuck]).await;
+}
+
 #[tokio::test]
 async fn a_request_too_large_to_be_kept_stays_with_one_attempt() {
     let servers = [Scripted::doing([]).await, Scripted::doing([]).await];

@@ -9,7 +9,7 @@ use evenkeel::retry::{RetryPolicy, Surfaced, Throttling};
 use evenkeel::{CallError, ConnectivityState, LbChannel, LbChannelBuilder, WaitingFor};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
-use lb_testkit::{FakeResolver, RawServer, ReservedPort};
+use lb_testkit::{EchoServer, FakeResolver, RawServer, ReservedPort};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -121,6 +121,27 @@ async fn another_attempt_goes_to_another_endpoint() {
         }
         assert_eq!(in_flight(&channel), 0);
     }
+}
+
+#[tokio::test]
+async fn what_the_pick_gave_one_attempt_is_not_the_next_ones() {
+    let server = async |name: &str| EchoServer::builder().name(name).record_requests().start().await.unwrap();
+    let (blue, green) = (server("blue").await, server("green").await);
+    let spec = format!("static:///{};hostname=blue.test,{};hostname=green.test", blue.addr(), green.addr());
+    let channel = build(LbChannel::builder(spec).retry(quick(2)), 2).await;
+    for failing in [&blue, &green] {
+        failing.fail(Code::Unavailable);
+        for _ in 0..4 {
+            call(&channel).await.unwrap();
+        }
+        failing.heal();
+    }
+    for (server, name) in [(&blue, "blue.test"), (&green, "green.test")] {
+        let told = server.last_request().unwrap();
+        assert_eq!(told.uri.authority().map(|authority| authority.as_str()), Some(name), "each endpoint's own");
+        assert!(told.headers.get_all("grpc-previous-rpc-attempts").iter().count() <= 1, "{:?}", told.headers);
+    }
+    assert!(blue.calls() + green.calls() > 8, "there were second attempts");
 }
 
 async fn client_stream(channel: &LbChannel, messages: u32, size: usize) -> Result<u32, Status> {

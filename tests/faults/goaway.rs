@@ -1,9 +1,12 @@
 //! GOAWAY: what was begun goes on, what is new goes elsewhere, what was not taken is sent again.
 
+use std::sync::Arc;
+
 use evenkeel::LbChannel;
 use lb_testkit::pb::echo_client::EchoClient;
+use lb_testkit::raw::setting;
 use lb_testkit::{EchoServer, RawServer};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::support::{call, in_flight, picked, quick_backoff, ready, request, soon, target, until};
@@ -66,6 +69,42 @@ async fn only_calls_above_the_last_stream_are_sent_again() {
         attempts += picked(&reply).1;
     }
     assert_eq!((answered, attempts, good.calls()), ([2, 4], 7, 4));
+}
+
+/// They wait for a stream of a connection whose server takes its leave: not one of them is lost, or sent there.
+#[tokio::test]
+async fn calls_that_wait_for_a_stream_go_elsewhere() {
+    let leave = Arc::new(Notify::new());
+    let left = Arc::clone(&leave);
+    let full = RawServer::start(move |mut conn| {
+        let left = Arc::clone(&left);
+        async move {
+            conn.handshake(&[(setting::MAX_CONCURRENT_STREAMS, 1)]).await?;
+            let first = conn.next_call().await?;
+            left.notified().await;
+            conn.goaway(first, 0, b"max_age").await?;
+            conn.reply(first, b"").await?;
+            conn.drain().await
+        }
+    })
+    .await
+    .unwrap();
+    let good = EchoServer::start("good").await.unwrap();
+    let channel = connected(&[full.addr(), good.addr()]).await;
+    let calls: Vec<_> = (0..20)
+        .map(|_| {
+            let channel = channel.clone();
+            tokio::spawn(async move { call(&channel).await })
+        })
+        .collect();
+    until("nine calls wait behind one", || good.calls() == 10 && in_flight(&channel) == 10).await;
+    leave.notify_one();
+    let mut elsewhere = 0;
+    for call in calls {
+        let reply = soon("a call", call).await.unwrap().unwrap();
+        elsewhere += usize::from(picked(&reply).0 == good.addr().to_string());
+    }
+    assert_eq!((elsewhere, good.calls()), (19, 19));
 }
 
 #[tokio::test]

@@ -141,6 +141,38 @@ async fn aborting_by_handle_fails_streams_at_once() {
     raw.rest().await;
 }
 
+/// Both say goodbye at the same moment, at every point the scheduler finds: the connection ends, and nobody waits for the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_sides_may_leave_at_once() {
+    for round in 0..100 {
+        let (mut raw, connection) = Raw::pair(TransportConfig::new(), &[]).await;
+        let calling = (round % 2 == 0).then(|| {
+            let transport = connection.transport.clone();
+            tokio::spawn(async move { call(&transport, Pieces::one("x")).await })
+        });
+        let stream = if calling.is_some() { raw.request().await } else { 0 };
+        let leaving = tokio::spawn(async move {
+            let goaway = [&[0, 0, 8, GOAWAY, 0, 0, 0, 0, 0][..], &stream.to_be_bytes(), &[0; 4]].concat();
+            // Without a call the other side may have closed before.
+            let sent = tokio::io::AsyncWriteExt::write_all(&mut raw.0, &goaway).await;
+            if stream > 0 {
+                sent.unwrap();
+                raw.respond(stream).await;
+                raw.rest().await;
+            }
+        });
+        let handle = connection.handle;
+        let closing = tokio::spawn(async move { handle.close() });
+        let reason = within(connection.closed).await;
+        assert!(matches!(reason, CloseReason::Closed | CloseReason::GoAway { .. }), "{reason}");
+        within(closing).await.unwrap();
+        if let Some(calling) = calling {
+            within(calling).await.unwrap().unwrap();
+        }
+        within(leaving).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_peer_that_breaks_the_protocol_is_lost() {
     let (mut raw, connection) = Raw::pair(TransportConfig::new(), &[]).await;

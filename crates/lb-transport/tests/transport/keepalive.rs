@@ -1,7 +1,7 @@
 //! Keepalive on real sockets, with short times.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lb_core::Endpoint;
 use lb_transport::{CloseReason, ConnectAttempt, Connector, TransportConfig, TransportErrorKind};
@@ -65,6 +65,44 @@ async fn without_calls_it_sleeps_and_a_call_pings_at_once() {
     let stream = raw.request().await;
     raw.respond(stream).await;
     within(calling).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_call_that_wakes_it_fails_within_the_timeout_if_nobody_is_there() {
+    let (mut raw, connection) = Raw::pair(config(), &[]).await;
+    // Far longer than the interval: it sleeps, and nothing tells it that the server has gone.
+    tokio::time::sleep(TIME * 5).await;
+    let (began, calling) = (Instant::now(), call(&connection.transport, Pieces::one("x")));
+    let error = within(calling).await.unwrap_err();
+    assert!(began.elapsed() >= TIME, "the server had its time to answer");
+    assert!(error.to_string().contains("keepalive"), "{error}");
+    assert_eq!(within(connection.closed).await, CloseReason::KeepaliveTimeout);
+    let kinds: Vec<u8> = raw.rest().await.into_iter().map(|frame| frame.0).filter(|kind| [PING, HEADERS].contains(kind)).collect();
+    assert_eq!(kinds.first(), Some(&PING), "at once, before the call: {kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == PING).count(), 1, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn while_something_arrives_there_is_no_ping() {
+    // An interval that a busy machine keeps to.
+    let time = Duration::from_millis(500);
+    let (mut raw, connection) = Raw::pair(TransportConfig::new().keepalive_time_unchecked(time), &[]).await;
+    let calling = tokio::spawn({
+        let transport = connection.transport.clone();
+        async move { call(&transport, Pieces::one("x")).await }
+    });
+    let stream = raw.request().await;
+    raw.headers(stream).await;
+    let began = Instant::now();
+    while began.elapsed() < time * 3 {
+        raw.send(DATA, 0, stream, b"x").await;
+        tokio::time::sleep(time / 20).await;
+    }
+    raw.trailers(stream).await;
+    within(calling).await.unwrap().unwrap();
+    connection.handle.close();
+    let frames = raw.rest().await;
+    assert!(frames.iter().all(|frame| frame.0 != PING), "{frames:?}");
 }
 
 #[tokio::test]

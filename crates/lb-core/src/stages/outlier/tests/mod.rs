@@ -1,23 +1,5 @@
-//! Each line of gRFC A50's list of tests, and the test that shows it.
-//!
-//! | what | test |
-//! |---|---|
-//! | the table of the configuration | [`measures`]: `config_table`; `policies::outlier_detection`: `the_child_is_required_and_checked` |
-//! | three endpoints, one failing | `one_that_succeeds_less_than_the_others_is_ejected` |
-//! | enforcement 0; not enough calls; not enough endpoints | `nobody_is_judged_without_enough_calls_or_peers_and_nobody_ejected_without_enforcement` |
-//! | at most 0 % | `the_share_that_may_be_ejected_holds_with_one_to_begin_with` |
-//! | back after its time; twice as long the second time | `an_ejection_ends_and_the_next_is_longer_until_a_clean_time` |
-//! | the interval changes within one | [`changes`]: `an_interval_that_is_changed_counts_from_where_it_began`; over the machine: `lb-testkit/tests/machine/outliers.rs` |
-//! | from a measure to none | `without_a_measure_everybody_is_back_at_once_and_nothing_is_counted` |
-//! | from none to a measure | `counting_begins_with_the_first_measure` |
-//! | an endpoint of two addresses | over the machine: `calls_at_either_address_of_an_endpoint_count_together` |
-//! | a connection that ends leaves the record | [`rows`]: `losing_its_connection_does_not_end_an_ejection` |
-//! | another child | `policies::outlier_detection`: `another_child_sees_who_is_ejected`; over the machine: `a_policy_that_is_changed_goes_on_ejecting` |
-//! | what the child's pick says, and its learning | `policies::outlier_detection`: `the_childs_picks_are_its_own` |
-//! | both measures in one sweep | `both_measures_in_one_sweep_eject_once` |
-//! | picks during a sweep | [`changes`]: `no_call_that_ends_during_a_sweep_is_lost_or_counted_twice`; `tests/e2e/outliers.rs` |
-//! | gone and back again | `endpoints_that_left_are_forgotten_and_come_back_clean` |
-//! | one picker for one change | over the machine: `a_change_is_published_once` |
+//! Each line of gRFC A50's list of tests has one here, at the policy (`policies::outlier_detection`), over the machine
+//! (`lb-testkit/tests/machine/outliers.rs`) or over sockets; docs/SPEC_TESTS.md says which shows what.
 
 mod changes;
 mod measures;
