@@ -31,6 +31,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // It turns what is configured into builders, so it knows what those take: checks, connections, resolvers with options of their own.
     ("lb-config", &["lb-core", "lb-tonic", "lb-health", "lb-transport", "lb-resolver-static", "lb-resolver-dns"]),
     ("lb-sim", &["lb-core"]),
+    // Counts picks, and is built alone.
+    ("lb-guard", &["lb-core"]),
     ("evenkeel", LIBRARIES),
     // The command is a user like any other.
     ("evenkeel-cli", &["evenkeel"]),

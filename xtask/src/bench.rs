@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::report::{Outcome, Report};
-use crate::{peers, shell, workspace};
+use crate::{guard, peers, shell, workspace};
 
 /// The suites that compare with peers or keep a promise: `all` runs these. Each is a bench target of that name; benchmarks beside them run by name too.
 const SUITES: [&str; 6] = ["pick", "choose", "update", "e2e", "tail", "footprint"];
@@ -41,10 +41,16 @@ fn with_peers(report: &mut Report, suites: &[&str], args: &[String]) {
     }
 }
 
-/// For CI: they all compile, and the cheapest one gives numbers.
+/// For CI: they all compile, the cheapest one gives numbers, and the guards.
+pub(crate) fn quick(report: &mut Report) {
+    smoke(report);
+    guard::all(report);
+}
+
+/// They all compile, and the cheapest one gives numbers.
 ///
 /// Named one by one: `--benches` would also build every library's unit tests, optimized.
-pub(crate) fn smoke(report: &mut Report) {
+fn smoke(report: &mut Report) {
     report.step("benches compile", || {
         let benches = benches()?;
         if benches.is_empty() {

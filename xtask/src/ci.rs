@@ -27,7 +27,7 @@ pub(crate) fn all(report: &mut Report) {
     examples::run_all(report);
     examples::quickstart(report);
     fuzz::briefly(report);
-    bench::smoke(report);
+    bench::quick(report);
 }
 
 fn clippy(features: &[&str]) -> Result<()> {

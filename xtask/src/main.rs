@@ -11,6 +11,7 @@ mod examples;
 mod faults;
 mod features;
 mod fuzz;
+mod guard;
 #[path = "../../crates/lb-testkit/src/services/location.rs"]
 mod location;
 mod msrv;
@@ -40,6 +41,9 @@ usage: cargo xtask COMMAND
   bench [NAME|all] [--quick] [-- ARGS…] run a suite of benchmarks (pick, choose, update, e2e, tail, footprint), or a benchmark
                                         beside them by its name; results are left in target/bench. `--quick` only
                                         shows that it works
+  bench --quick                         what CI runs: every benchmark compiles, `pick` works, and the guards
+  bench guard [--bless]                 picks against their budgets of instructions, simulated p99 against the
+                                        committed tables; or new budgets
   peers [NAME]                          build the programs of other implementations (go, cpp, rust, pingora, envoy) that suites
                                         compare with, as these would; one that cannot be had is skipped
   peers --check                         the same, and have each prove that it does what benchmarks rely on";
@@ -92,12 +96,14 @@ fn run(args: &[String]) -> Result<ExitCode> {
     Ok(report.finish())
 }
 
-/// `--quick` may stand on either side of the name; the rest goes to the benchmark as it is.
+/// `--quick` and `--bless` may stand on either side of the name; the rest goes to the benchmark as it is.
 fn benchmarks(words: &[&str], rest: &[String], args: &[String]) -> Result<ExitCode> {
-    let (flags, names): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| **word == "--quick");
+    let (flags, names): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| ["--quick", "--bless"].contains(word));
     let rest: Vec<String> = flags.into_iter().map(str::to_owned).chain(rest.iter().cloned()).collect();
     let mut report = Report::new();
     match names[..] {
+        [] if rest == ["--quick"] => bench::quick(&mut report),
+        ["guard"] => guard::named(&mut report, &rest),
         [] | ["all"] => bench::all(&mut report, &rest),
         [name] if !name.starts_with('-') => bench::named(&mut report, name, &rest),
         _ => return Err(unknown(args)),
