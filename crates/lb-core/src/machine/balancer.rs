@@ -4,7 +4,7 @@
 //! the current one is not READY. Both see every view meanwhile and both get the connections they ask for, so that the old policy
 //! serves until the new one can. Further policies are kept for calls that ask for them by name.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,8 +22,8 @@ use crate::stages::{
 };
 
 use super::event::NamedPolicy;
-use super::subchannel::Subchannel;
 use super::table::Table;
+use super::view::{self, Hidden, View};
 
 #[derive(Debug)]
 pub(super) struct Balancer {
@@ -62,13 +62,6 @@ pub(super) struct StageConfigs {
     pub(super) panic: PanicConfig,
     pub(super) custom: Vec<Box<dyn Stage>>,
     pub(super) signal: GateSignal,
-}
-
-/// A subchannel no policy may use, and why.
-#[derive(Debug)]
-struct Hidden {
-    slot: Slot,
-    reason: &'static str,
 }
 
 /// What stages and policies make of the subchannels.
@@ -138,7 +131,7 @@ impl Balancer {
     /// Looks at the subchannels. `events` gets a finished switch.
     pub(super) fn rebuild(&mut self, now: Instant, table: &Table, entropy: u64, events: &mut Vec<LbEvent>) -> Outcome {
         let mut plan = Plan::new(entropy).with_signal(&self.signal);
-        let (visible, hidden) = self.stage(now, table, &mut plan);
+        let View { visible, hidden, .. } = self.stage(now, table, &mut plan);
         let state = self.decide(now, &visible, &mut plan, events);
         let mut pickers = vec![NamedPicker { name: Arc::clone(&self.current.name), picker: state.picker }];
         for further in &mut self.further {
@@ -146,14 +139,16 @@ impl Balancer {
             pickers.push(NamedPicker { name: Arc::clone(&further.name), picker });
         }
         if visible.is_empty() {
-            let failing = Always::fail(describe_empty(&hidden));
+            let failing = Always::fail(view::describe_empty(&hidden));
             pickers.iter_mut().for_each(|named| named.picker = Arc::clone(&failing));
         }
         events.append(&mut plan.events);
         let failover = if self.current.policy.spans_priorities() { None } else { self.priority.state() };
-        let (mut rows, promotions) = (rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
-        for row in rows.iter_mut().filter(|row| row.excluded.is_some()) {
-            row.view.ejected = self.outliers.ejection(row.view.endpoint.key()).cloned();
+        let (mut rows, promotions) = (view::rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
+        if !hidden.is_empty() {
+            for row in rows.iter_mut().filter(|row| row.excluded.is_some()) {
+                row.view.ejected = self.outliers.ejection(row.view.endpoint.key()).cloned();
+            }
         }
         let (recovering, panic) = (self.recovery.recovering(), self.panic.state());
         let ejections = self.outliers.counts();
@@ -178,39 +173,32 @@ impl Balancer {
     }
 
     /// Runs the stages, and notes which one hid each subchannel that is hidden.
-    fn stage(&mut self, now: Instant, table: &Table, plan: &mut Plan) -> (Vec<SubchannelView>, Vec<Hidden>) {
-        let mut visible: Vec<SubchannelView> = table.iter().map(Subchannel::view).collect();
-        let mut hidden = Vec::new();
+    fn stage<'t>(&mut self, now: Instant, table: &'t Table, plan: &mut Plan) -> View<'t> {
+        let mut view = View::of(table);
         let spans = self.current.policy.spans_priorities();
-        self.replicas.list(&visible);
+        self.replicas.list(&view.visible);
         // What is disabled is let go, even if it is drained as well.
         let able: [&mut dyn Stage; 3] = [&mut self.disable, &mut self.registry_disable, &mut self.drain];
-        able.into_iter().for_each(|stage| run(stage, now, &mut visible, plan, &mut hidden));
-        let offered = (self.panic.is_on() && !spans).then(|| visible.clone());
+        able.into_iter().for_each(|stage| view.run(stage, now, plan));
+        let offered = (self.panic.is_on() && !spans).then(|| view.visible.clone());
         let judges: [&mut dyn Stage; 2] = [&mut self.registry_health, &mut self.outliers];
-        judges.into_iter().for_each(|stage| run(stage, now, &mut visible, plan, &mut hidden));
+        judges.into_iter().for_each(|stage| view.run(stage, now, plan));
         let listed = table.iter().map(|subchannel| (subchannel.slot, subchannel.endpoint.key()));
-        self.recovery.apply(now, listed, &mut visible, plan);
-        run(&mut self.replicas, now, &mut visible, plan, &mut hidden);
+        self.recovery.apply(now, listed, &mut view.visible, plan);
+        view.run(&mut self.replicas, now, plan);
         if !spans {
-            run(&mut self.priority, now, &mut visible, plan, &mut hidden);
+            view.run(&mut self.priority, now, plan);
         }
         if let Some(offered) = offered {
-            self.panic(now, &offered, &mut visible, &mut hidden, plan);
+            self.panic(now, &offered, &mut view, plan);
         }
-        self.stages.iter_mut().for_each(|stage| run(&mut **stage, now, &mut visible, plan, &mut hidden));
-        (visible, hidden)
+        self.stages.iter_mut().for_each(|stage| view.run(&mut **stage, now, plan));
+        view
     }
 
     /// Lets a group panic, and notes who is hidden no longer or now.
-    fn panic(
-        &mut self,
-        now: Instant,
-        offered: &[SubchannelView],
-        visible: &mut Vec<SubchannelView>,
-        hidden: &mut Vec<Hidden>,
-        plan: &mut Plan,
-    ) {
+    fn panic(&mut self, now: Instant, offered: &[SubchannelView], view: &mut View<'_>, plan: &mut Plan) {
+        let View { visible, hidden, .. } = view;
         let standing_by = hidden.iter().filter(|hidden| hidden.reason == self.replicas.name());
         let standing_by: BTreeSet<Slot> = standing_by.map(|hidden| hidden.slot).collect();
         let before: Vec<Slot> = visible.iter().map(|row| row.slot).collect();
@@ -239,62 +227,4 @@ impl Balancer {
         }
         next
     }
-}
-
-/// Lets a stage edit the view, and notes what it hides.
-fn run(stage: &mut dyn Stage, now: Instant, visible: &mut Vec<SubchannelView>, plan: &mut Plan, hidden: &mut Vec<Hidden>) {
-    let before: Vec<Slot> = visible.iter().map(|view| view.slot).collect();
-    stage.apply(now, visible, plan);
-    if visible.len() < before.len() {
-        hidden.extend(missing(before, visible).into_iter().map(|slot| Hidden { slot, reason: stage.name() }));
-    }
-}
-
-/// Which of these slots are not in the view, which most often has kept their order.
-fn missing(mut slots: Vec<Slot>, view: &[SubchannelView]) -> Vec<Slot> {
-    let mut in_view = view.iter().map(|row| row.slot).peekable();
-    let missing = slots.iter().copied().filter(|slot| in_view.next_if_eq(slot).is_none()).collect();
-    if in_view.peek().is_none() {
-        return missing;
-    }
-    let in_view: BTreeSet<Slot> = view.iter().map(|row| row.slot).collect();
-    slots.retain(|slot| !in_view.contains(slot));
-    slots
-}
-
-/// Undoes what a stage did to the resolver's order.
-fn restore_order(table: &Table, view: &mut [SubchannelView]) {
-    let mut expected = table.iter().map(|subchannel| subchannel.slot);
-    if view.iter().all(|row| expected.any(|slot| slot == row.slot)) {
-        return;
-    }
-    let ranks: BTreeMap<Slot, usize> = table.iter().map(|subchannel| subchannel.slot).zip(0..).collect();
-    view.sort_by_key(|row| ranks.get(&row.slot).copied());
-}
-
-/// Every subchannel in the resolver's order: those the policies saw as they saw them, the others with the reason.
-fn rows(table: &Table, mut visible: Vec<SubchannelView>, hidden: &[Hidden]) -> Box<[Row]> {
-    restore_order(table, &mut visible);
-    if hidden.is_empty() {
-        return visible.into_iter().map(|view| Row { view, excluded: None }).collect();
-    }
-    let reasons: BTreeMap<Slot, &'static str> = hidden.iter().map(|hidden| (hidden.slot, hidden.reason)).collect();
-    let mut visible = visible.into_iter().peekable();
-    let row = |subchannel: &Subchannel| {
-        let view = visible.next_if(|view| view.slot == subchannel.slot);
-        Row { view: view.unwrap_or_else(|| subchannel.view()), excluded: reasons.get(&subchannel.slot).copied() }
-    };
-    table.iter().map(row).collect()
-}
-
-fn describe_empty(hidden: &[Hidden]) -> String {
-    if hidden.is_empty() {
-        return "the target resolved to no endpoints".into();
-    }
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for hidden in hidden {
-        *counts.entry(hidden.reason).or_default() += 1;
-    }
-    let counts: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-    format!("no endpoint may be used, of {}: {}", hidden.len(), counts.join(", "))
 }

@@ -26,6 +26,7 @@ mod removal;
 mod settle;
 mod subchannel;
 mod table;
+mod view;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -128,6 +129,8 @@ pub struct Machine {
     ticked: bool,
     policy_wake: Option<Instant>,
     dirty: bool,
+    /// Whether a subchannel may have changed since the last settling, so that attempts and times are to be looked at again.
+    stirred: bool,
     re_resolve: bool,
     events: Vec<LbEvent>,
 }
@@ -173,6 +176,7 @@ impl Machine {
             ticked: false,
             policy_wake: None,
             dirty: true,
+            stirred: true,
             re_resolve: false,
             events: Vec::new(),
         }
@@ -183,6 +187,8 @@ impl Machine {
         if self.phase == Phase::Shutdown {
             return;
         }
+        // What an answer of the resolver changes makes the view anew.
+        self.stirred |= !matches!(event, Event::Resolved(_) | Event::ResolveFailed(_) | Event::Tick);
         match event {
             Event::ExitIdle => self.exit_idle(effects),
             Event::EnterIdle => self.enter_idle(effects),
@@ -333,6 +339,7 @@ impl Machine {
 
     /// Follows a command; the same as handling [`Event::Command`], for use before the machine runs.
     pub fn command(&mut self, command: Command) {
+        self.stirred = true;
         match command {
             Command::SetPolicy(policy) => self.balancer.switch(policy),
             Command::AddPolicy(policy) => self.balancer.keep(policy),

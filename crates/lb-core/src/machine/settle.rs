@@ -27,7 +27,11 @@ impl Machine {
     pub fn settle(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         self.dirty |= self.policy_wake.is_some_and(|at| at <= now);
         effects.append(&mut self.wanted);
-        self.start_attempts(now, effects);
+        // Else no subchannel has changed and none is due: there is no need to look at all of them.
+        let stirred = mem::take(&mut self.stirred) | self.dirty | self.ticked | self.wake_at.is_some_and(|at| at <= now);
+        if stirred {
+            self.start_attempts(now, effects);
+        }
         if mem::take(&mut self.dirty) {
             let outcome = self.decide(now, effects);
             self.publish(now, outcome, effects);
@@ -36,7 +40,9 @@ impl Machine {
         if mem::take(&mut self.re_resolve) && self.phase == Phase::Active {
             effects.push(Effect::ReResolve);
         }
-        self.plan_wake(now, effects);
+        if stirred {
+            self.plan_wake(now, effects);
+        }
     }
 
     /// Starts an attempt wherever one is wanted, none is running and the backoff is over.
@@ -61,15 +67,15 @@ impl Machine {
 
     /// Asks stages and policies, and follows their wishes, until they see what they decided on.
     fn decide(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Outcome {
-        let mut outcome = self.ask(now);
         for _ in 1..MAX_ROUNDS {
+            let outcome = self.ask(now);
             self.follow(&outcome.plan, effects);
             self.start_attempts(now, effects);
             if !mem::take(&mut self.dirty) {
-                break;
+                return outcome;
             }
-            outcome = self.ask(now);
         }
+        let outcome = self.ask(now);
         self.follow(&outcome.plan, effects);
         if mem::take(&mut self.dirty) {
             self.policy_wake = Some(now + SOONEST);

@@ -53,15 +53,20 @@ impl Difference {
 
 impl Table {
     /// Makes the table hold exactly `endpoints`; of several with one key the first counts. Costs one comparison for each endpoint
-    /// that stands where it stood, and a search for each other.
+    /// that stands where it stood as it was, another if it is described otherwise, and a search for each other.
     pub(super) fn apply(&mut self, endpoints: Vec<Endpoint>, outfit: &Outfit) -> Difference {
         let mut difference = Difference::default();
         self.epoch += 1;
         let old = mem::take(&mut self.order);
         let mut order = Vec::with_capacity(endpoints.len());
         for (position, endpoint) in endpoints.into_iter().enumerate() {
-            let known = self.find(old.get(position).copied(), &endpoint);
-            match known {
+            let likely = old.get(position).copied();
+            if let Some(index) = likely.filter(|index| self.stands(*index, &endpoint)) {
+                self.places[index].epoch = self.epoch;
+                order.push(index);
+                continue;
+            }
+            match self.find(likely, &endpoint) {
                 Some(index) if self.places[index].epoch == self.epoch => continue,
                 Some(index) if self.keeps_connection(index, &endpoint) => {
                     self.update(index, endpoint, &mut difference);
@@ -82,6 +87,12 @@ impl Table {
         difference.reordered = order != old;
         self.order = order;
         difference
+    }
+
+    /// Whether this is what is there, and this update has not listed it before.
+    fn stands(&self, index: usize, endpoint: &Endpoint) -> bool {
+        let place = &self.places[index];
+        place.epoch != self.epoch && place.subchannel.as_ref().is_some_and(|held| *held.endpoint == *endpoint)
     }
 
     /// The place of an endpoint, which is most often the one it had.
@@ -107,6 +118,11 @@ impl Table {
 
     pub(super) fn len(&self) -> usize {
         self.order.len()
+    }
+
+    /// What every slot's index is below.
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
     }
 
     /// The subchannel a slot names, if it still exists.
