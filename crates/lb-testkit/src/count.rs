@@ -44,6 +44,7 @@ static ALL: AtomicU64 = AtomicU64::new(0);
 thread_local! {
     // Constant and without a destructor, so that counting never allocates and works while a thread ends.
     static MINE: Cell<u64> = const { Cell::new(0) };
+    static BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Runs the closure and counts the allocations and reallocations of this thread meanwhile; 0 unless [`CountingAllocator`] is installed.
@@ -53,13 +54,21 @@ pub fn allocations<T>(run: impl FnOnce() -> T) -> (T, u64) {
     (value, MINE.get() - before)
 }
 
+/// As [`allocations`], and the bytes asked for; of a reallocation those of the new size.
+pub fn allocated<T>(run: impl FnOnce() -> T) -> (T, u64, u64) {
+    let before = BYTES.get();
+    let (value, counted) = allocations(run);
+    (value, counted, BYTES.get() - before)
+}
+
 /// Allocations and reallocations of the whole process so far; 0 unless [`CountingAllocator`] is installed.
 pub fn allocations_of_all_threads() -> u64 {
     ALL.load(Ordering::Relaxed)
 }
 
-fn count() {
+fn count(bytes: usize) {
     MINE.set(MINE.get() + 1);
+    BYTES.set(BYTES.get() + bytes as u64);
     ALL.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -67,7 +76,7 @@ fn count() {
 // SAFETY: every method passes its arguments to `System` unchanged and returns what it returns; counting neither allocates nor unwinds.
 unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is `System`'s.
         unsafe { System.alloc(layout) }
     }
@@ -78,13 +87,13 @@ unsafe impl GlobalAlloc for CountingAllocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: as for `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
+        count(size);
         // SAFETY: as for `alloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }
