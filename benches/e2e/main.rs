@@ -1,110 +1,100 @@
-//! Unary calls end to end, beside tonic's own channels, in one run.
+//! Calls end to end, beside tonic's own channels and other makers' clients, in one run.
 //!
-//! `cargo bench --bench e2e [-- --quick] [--rounds N] [--millis N] [--server light|tonic] [--placement split|same|two]`
+//! `cargo xtask bench e2e [-- FLAGS]`, or `cargo bench --features prometheus,tls-ring --bench e2e -- FLAGS` without other makers' clients
+//!
+//! | flag | meaning |
+//! |---|---|
+//! | `--only PART,…` | of the usual cells those whose name has all these parts: `--only tonic,c16,tls` |
+//! | `--cell CELL` | this cell and no usual one: `tonic/two/stream/10KB/4ep/tls/c64`; may be repeated |
+//! | `--subjects NAME,…` | these clients only, and `balance_list`, the base |
+//! | `--rounds N`, `--millis N` | how many rounds, and how long one client is measured in each |
+//! | `--no-instructions` | no counting under `valgrind`, which takes a minute |
+//! | `--quick` | six cells, short |
 //!
 //! Every round measures every client once, in turn, so that what disturbs the machine disturbs all of them; what counts is the median
 //! over rounds of the ratio to `balance_list` in the same round. The servers run in another process. Client CPU is what the kernel
-//! charged this process per call, the steadiest figure of all.
+//! charged the client's process per call, the steadiest figure of all. Allocations are counted apart from the timed rounds, in the same channels.
 //!
-//! `cargo bench --bench e2e -- --count CLIENT CALLS CONCURRENCY` makes that many calls with one client (0 is `balance_list`, 2 is ours)
-//! and ends; 5 has retries, breakers and ejection with nothing to do. With the feature `prometheus` there are two more: 6 has an observer that does
-//! nothing, 7 every metric there is. Under `valgrind --tool=callgrind` the difference of two such runs is instructions per call, which no
-//! neighbour disturbs.
+//! Everything by everything would take hours, so each axis is varied alone from 100 bytes, unary, plain, four endpoints: `Cell::usual` has the
+//! list.
+//!
+//! `-- --count CLIENT CALLS CONCURRENCY` makes that many calls with one client, by name (`round_robin`) or number, and ends; `-- --count CLIENT
+//! CALLS --cell CELL` does so in any cell. Under `valgrind --tool=callgrind` the difference of two such runs is instructions per call, which
+//! no neighbour disturbs; a whole run does that by itself.
 
+mod cell;
 mod client;
+mod foreign;
+mod goals;
+mod instructions;
 mod measure;
+mod options;
 mod report;
+mod run;
 mod server;
+mod subject;
+mod summary;
 
 use std::error::Error;
-use std::time::Duration;
+use std::path::Path;
 
-use client::Kind;
-use lb_bench::{Measured, Placement, Rounds, Suite};
-use report::Report;
-use server::{ServerKind, Servers};
+use lb_bench::Options;
+use lb_testkit::metered::MeteredAllocator;
 
-/// Calls at once.
-const CONCURRENCY: [usize; 3] = [1, 16, 128];
+use cell::Cell;
+use client::{Client, Target};
+use options::{Plan, Task};
+use server::Servers;
+use subject::Subject;
 
-struct Options {
-    common: lb_bench::Options,
-    rounds: usize,
-    round: Duration,
-    servers: Vec<ServerKind>,
-    placements: Vec<Placement>,
-}
+#[global_allocator]
+static ALLOCATOR: MeteredAllocator = MeteredAllocator;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if arguments.first().is_some_and(|first| first == server::SERVE) {
-        return server::serve();
+    match Task::parse(Options::from_env()?)? {
+        Task::Serve(kind, certificates) => server::serve(kind, certificates.as_deref().map(Path::new)),
+        Task::Count(subject, calls, cell) => count(subject, calls, &cell),
+        Task::Measure(plan) => measure(&plan),
     }
-    if let [flag, client, calls, concurrency] = &arguments[..]
-        && flag == "--count"
-    {
-        return count(client.parse()?, calls.parse()?, concurrency.parse()?);
-    }
-    let options = Options::parse(arguments)?;
-    let suite = Suite::new("e2e", "Unary calls end to end, beside tonic's own channels", &options.common)?;
-    let mut report = Report::new(suite);
-    for server in &options.servers {
-        for placement in &options.placements {
-            let servers = Servers::spawn(*server)?;
-            placement.pin(servers.id());
-            for concurrency in CONCURRENCY {
-                eprintln!("{server} server, {placement}, {concurrency} at once …");
-                let rounds = placement.runtime()?.block_on(run(&options, &servers, concurrency))?;
-                report.add(*server, *placement, concurrency, &rounds)?;
-            }
-        }
-    }
-    report.write()
 }
 
-/// A number of calls by one client on one thread.
-fn count(client: usize, calls: usize, concurrency: usize) -> Result<(), Box<dyn Error>> {
-    let servers = Servers::spawn(ServerKind::Light)?;
-    let kind = *Kind::ALL.get(client).ok_or("there is no such client")?;
-    Placement::Split.runtime()?.block_on(async {
-        let client = client::connect(kind, &servers).await?;
-        measure::repeat(&client, concurrency, calls / concurrency).await
+/// Measures all cells; one that fails is named in the report, and costs none of the others.
+fn measure(plan: &Plan) -> Result<(), Box<dyn Error>> {
+    let (suite, mut outcomes, mut failures) = (report::begin(plan)?, Vec::new(), Vec::new());
+    // One process of servers for all neighbouring cells it fits.
+    let mut servers: Option<(Cell, Servers)> = None;
+    for (place, cell) in plan.cells.iter().copied().enumerate() {
+        eprintln!("{} of {}: {cell}", place + 1, plan.cells.len());
+        let kept = servers.take().filter(|(of, _)| (of.server, of.tls) == (cell.server, cell.tls));
+        let ready = kept.map_or_else(|| Servers::spawn(cell.server, cell.tls), |(_, servers)| Ok(servers));
+        match ready.and_then(|ready| Ok((run::cell(plan, cell, &ready)?, ready))) {
+            Ok((outcome, ready)) => {
+                outcomes.push(outcome);
+                servers = Some((cell, ready));
+            }
+            Err(error) => failures.push(format!("{cell}: {error}")),
+        }
+    }
+    drop(servers);
+    let instructions = if plan.instructions { instructions::count() } else { Ok(None) };
+    let instructions = instructions.unwrap_or_else(|error| {
+        failures.push(format!("instructions: {error}"));
+        None
+    });
+    report::write(suite, &outcomes, instructions.as_deref(), &failures)?;
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("; ").into()) }
+}
+
+/// A number of calls by one client.
+fn count(subject: Subject, calls: usize, cell: &Cell) -> Result<(), Box<dyn Error>> {
+    if let Subject::Peer(_) = subject {
+        return Err(format!("{subject} is another process, and its calls are not this one's").into());
+    }
+    let servers = Servers::spawn(cell.server, cell.tls)?;
+    let ca = servers.ca().map(std::fs::read_to_string).transpose()?;
+    cell.placement.runtime()?.block_on(async {
+        let target = Target { addresses: servers.addresses(cell.endpoints), ca: ca.as_deref() };
+        let client = Client::connect(subject, &target).await?;
+        measure::repeat(&client, cell, calls).await
     })
-}
-
-/// Measures every client in every round.
-async fn run(options: &Options, servers: &Servers, concurrency: usize) -> Result<Measured, Box<dyn Error>> {
-    let mut clients = Vec::new();
-    for kind in Kind::ALL {
-        clients.push(client::connect(*kind, servers).await?);
-    }
-    let mut rounds = Rounds::new(Kind::ALL.iter().map(|kind| kind.name()), options.rounds)?;
-    for visit in rounds.visits() {
-        rounds.record(visit, measure::measure(&clients[visit.subject], concurrency, options.round).await?);
-    }
-    Ok(rounds.finish()?)
-}
-
-impl Options {
-    fn parse(arguments: Vec<String>) -> Result<Self, Box<dyn Error>> {
-        let common = lb_bench::Options::parse(arguments)?;
-        let mut options = Self {
-            rounds: common.rounds(9, 3),
-            round: Duration::from_millis(if common.quick { 100 } else { 250 }),
-            servers: ServerKind::ALL.to_vec(),
-            placements: Placement::ALL.to_vec(),
-            common,
-        };
-        let mut rest = options.common.rest.iter();
-        while let Some(flag) = rest.next() {
-            let mut value = || rest.next().ok_or_else(|| format!("{flag} needs a value"));
-            match flag.as_str() {
-                "--millis" => options.round = Duration::from_millis(value()?.parse().map_err(|_| "--millis needs a number")?),
-                "--server" => options.servers = vec![value()?.parse()?],
-                "--placement" => options.placements = vec![value()?.parse()?],
-                _ => return Err(format!("unknown flag {flag}; see the head of benches/e2e/main.rs").into()),
-            }
-        }
-        Ok(options)
-    }
 }

@@ -17,6 +17,7 @@
 //! | a cable that is pulled | [`netns`] |
 //! | how fast a client is | [`LightServer`], [`LightProcess`] |
 //! | that nothing is left behind, or allocated | [`count`] |
+//! | what calls allocate, in a benchmark | [`metered`] |
 //! | what a channel shows to standard tools | [`channelz`] |
 //! | a registry | the real server, from [`services`] |
 
@@ -27,6 +28,7 @@ mod echo;
 mod ledger;
 mod light;
 pub mod live;
+pub mod metered;
 pub mod netns;
 pub mod pb;
 mod port;

@@ -76,6 +76,15 @@ async fn the_light_server_echoes_in_this_process_and_in_another() {
             let sent = lb_testkit::pb::EchoRequest { payload: vec![1; size].into(), ..Default::default() };
             assert_eq!(soon(client.unary(sent.clone())).await.unwrap().into_inner().payload, sent.payload);
         }
+        let (requests, outgoing) = tokio::sync::mpsc::channel(1);
+        let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+        let mut replies = soon(client.bidi(outgoing)).await.unwrap().into_inner();
+        for payload in ["a", "bb", ""] {
+            requests.send(request(payload)).await.unwrap();
+            assert_eq!(soon(replies.message()).await.unwrap().unwrap().payload, payload, "before the stream has ended");
+        }
+        drop(requests);
+        assert_eq!(soon(replies.message()).await.unwrap(), None);
     }
 }
 
