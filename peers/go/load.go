@@ -20,6 +20,9 @@ type order struct {
 	Concurrency int    `json:"concurrency"`
 	Millis      int    `json:"millis"`
 	Payload     int    `json:"payload"`
+	// Unary calls at this rate in place of `concurrency`, each with a deadline; 0 is none.
+	Rate           float64 `json:"rate"`
+	DeadlineMillis int     `json:"deadline_ms"`
 }
 
 type result struct {
@@ -36,13 +39,15 @@ type result struct {
 
 // What one of those who call has seen.
 type tally struct {
-	took   []time.Duration
-	failed int
-	first  error
+	took     []time.Duration
+	answered int
+	failed   int
+	first    error
 }
 
 func (t *tally) note(start time.Time, err error) {
 	if err == nil {
+		t.answered++
 		t.took = append(t.took, time.Since(start))
 		return
 	}
@@ -58,6 +63,14 @@ func (o order) run(client pb.EchoClient) (result, error) {
 	}
 	if o.Concurrency < 1 || o.Millis < 1 || o.Payload < 0 {
 		return result{}, fmt.Errorf("an order of nothing: %+v", o)
+	}
+	if o.Rate > 0 && (o.Kind != "unary" || o.DeadlineMillis < 1) {
+		return result{}, fmt.Errorf("a rate is of unary calls with a deadline: %+v", o)
+	}
+	if o.Rate > 0 {
+		cpu, start := cpuTime(), time.Now()
+		tallies := []tally{o.open(client)}
+		return summary(tallies, time.Since(start).Seconds(), cpuTime()-cpu), nil
 	}
 	tallies := make([]tally, o.Concurrency)
 	payload := make([]byte, o.Payload)
@@ -120,9 +133,10 @@ func converse(client pb.EchoClient, payload []byte, end time.Time, seen *tally) 
 
 func summary(tallies []tally, seconds, cpu float64) result {
 	var took []time.Duration
-	failed := 0
+	answered, failed := 0, 0
 	for _, tally := range tallies {
 		took = append(took, tally.took...)
+		answered += tally.answered
 		if tally.first != nil && failed == 0 {
 			fmt.Fprintln(os.Stderr, "peer: the first call to fail:", tally.first)
 		}
@@ -136,7 +150,7 @@ func summary(tallies []tally, seconds, cpu float64) result {
 		rank := max(int(math.Ceil(share*float64(len(took)))), 1)
 		return float64(took[rank-1]) / 1e3
 	}
-	return result{len(took), failed, seconds, cpu, at(0.5), at(0.9), at(0.99), at(0.999), at(1)}
+	return result{answered, failed, seconds, cpu, at(0.5), at(0.9), at(0.99), at(0.999), at(1)}
 }
 
 // What the whole process has used so far, in seconds.

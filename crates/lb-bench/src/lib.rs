@@ -36,6 +36,7 @@
 //! Progress goes to standard error, results to standard output and `target/bench`. Never published, and no library uses it: only programs
 //! that measure. Not for counts that nothing disturbs (allocations, instructions): those are asserted in tests, once.
 
+mod arrivals;
 mod cpu;
 mod error;
 mod head;
@@ -49,6 +50,7 @@ mod stats;
 mod suite;
 mod table;
 
+pub use arrivals::Arrivals;
 pub use cpu::{cpu_time, cpu_time_of};
 pub use error::BenchError;
 pub use head::Head;

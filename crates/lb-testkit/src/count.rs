@@ -40,6 +40,8 @@ pub fn sockets() -> io::Result<usize> {
 pub struct CountingAllocator;
 
 static ALL: AtomicU64 = AtomicU64::new(0);
+/// Bytes asked for and not given back.
+static LIVE: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
     // Constant and without a destructor, so that counting never allocates and works while a thread ends.
@@ -66,6 +68,27 @@ pub fn allocations_of_all_threads() -> u64 {
     ALL.load(Ordering::Relaxed)
 }
 
+/// Bytes on the heap of the whole process: what was asked for, without what the allocator adds; 0 unless [`CountingAllocator`] is installed.
+pub fn heap_bytes() -> u64 {
+    LIVE.load(Ordering::Relaxed)
+}
+
+/// Bytes of this process in memory, as the kernel counts them (`VmRSS`): code, stacks and free space of the allocator too. An error where
+/// there is no `/proc`.
+pub fn resident_bytes() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| io::Error::other("no VmRSS in /proc/self/status"))
+}
+
+/// Counts bytes, unless they could not be had.
+fn grown(pointer: *mut u8, bytes: usize) -> *mut u8 {
+    if !pointer.is_null() {
+        LIVE.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+    pointer
+}
+
 fn count(bytes: usize) {
     MINE.set(MINE.get() + 1);
     BYTES.set(BYTES.get() + bytes as u64);
@@ -78,10 +101,11 @@ unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is `System`'s.
-        unsafe { System.alloc(layout) }
+        grown(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as u64, Ordering::Relaxed);
         // SAFETY: as for `alloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
@@ -89,12 +113,17 @@ unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: as for `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
+        grown(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
         // SAFETY: as for `alloc`.
-        unsafe { System.realloc(pointer, layout, size) }
+        let moved = unsafe { System.realloc(pointer, layout, size) };
+        if !moved.is_null() {
+            // Less than before wraps round, as the sum does.
+            LIVE.fetch_add((size as u64).wrapping_sub(layout.size() as u64), Ordering::Relaxed);
+        }
+        moved
     }
 }

@@ -110,6 +110,23 @@ fn allocations_are_counted_by_thread_and_overall() {
     assert!(count::allocations_of_all_threads() > all);
 }
 
+#[test]
+fn memory_is_counted() {
+    const SIZE: usize = 64 << 20;
+    let (heap, resident) = (count::heap_bytes(), count::resident_bytes().unwrap());
+    // Other tests of this program may run meanwhile; they move far less.
+    let near = |bytes: usize| count::heap_bytes().abs_diff(heap + bytes as u64) < 16 << 20;
+    let mut bytes = vec![1_u8; SIZE];
+    assert!(near(SIZE) && count::resident_bytes().unwrap() >= resident + (SIZE as u64) / 2);
+    bytes.reserve_exact(SIZE);
+    assert!(near(2 * SIZE));
+    bytes.truncate(SIZE / 2);
+    bytes.shrink_to_fit();
+    assert!(near(SIZE / 2));
+    drop(std::hint::black_box(bytes));
+    assert!(near(0));
+}
+
 #[tokio::test]
 async fn behind_a_pulled_cable_nothing_is_heard_and_nothing_is_lost_when_it_is_plugged_in() {
     if !netns::apart() {

@@ -30,7 +30,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 pub use self::lines::LineError;
-pub use self::protocol::{CallKind, Load, Measured, ReplyError};
+pub use self::protocol::{CallKind, Load, Measured, OpenLoad, ReplyError};
 
 /// How long a peer may take to connect to its servers. A cold start under load takes well under a second.
 const START: Duration = Duration::from_secs(20);
@@ -197,9 +197,18 @@ impl Peer {
         self.measure_within(load, load.time + GRACE)
     }
 
+    /// The same with calls that do not wait for each other. Only the program in Go can; others would make one call after the other.
+    pub fn measure_open(&mut self, load: &OpenLoad) -> Result<Measured, PeerError> {
+        self.ask(&load.line(), load.time + load.deadline + GRACE)
+    }
+
     fn measure_within(&mut self, load: &Load, within: Duration) -> Result<Measured, PeerError> {
+        self.ask(&load.line(), within)
+    }
+
+    fn ask(&mut self, line: &serde_json::Value, within: Duration) -> Result<Measured, PeerError> {
         let sent = match &mut self.input {
-            Some(input) => writeln!(input, "{}", load.line()).and_then(|()| input.flush()),
+            Some(input) => writeln!(input, "{line}").and_then(|()| input.flush()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
         if sent.is_err() {

@@ -48,6 +48,29 @@ impl Load {
     }
 }
 
+/// Unary calls that begin at random, so many a second, whatever becomes of those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenLoad {
+    /// Calls a second.
+    pub rate: u32,
+    /// A call that takes longer is given up: it failed, and counts among the latencies with as long as it took.
+    pub deadline: Duration,
+    /// For how long.
+    pub time: Duration,
+    /// Bytes of payload of each message.
+    pub payload: usize,
+}
+
+impl OpenLoad {
+    /// As a line, without its end: an order of unary calls with two fields more. Latencies of the answer are from when a call should have begun.
+    pub(super) fn line(&self) -> Value {
+        let mut line = Load { kind: CallKind::Unary, concurrency: 1, time: self.time, payload: self.payload }.line();
+        line["rate"] = json!(self.rate);
+        line["deadline_ms"] = json!(u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX));
+        line
+    }
+}
+
 /// What a peer measured. Latencies are of calls that succeeded, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measured {
@@ -147,5 +170,17 @@ impl Field<'_> {
     fn refused(&self, allowed: &'static str) -> ReplyError {
         let value: String = self.value.to_string().chars().take(80).collect();
         ReplyError::Field { field: self.name, value, allowed }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_load_is_unary_calls_and_two_fields_more() {
+        let load = OpenLoad { rate: 2000, deadline: Duration::from_secs(1), time: Duration::from_millis(300), payload: 100 };
+        let expected = json!({"kind": "unary", "concurrency": 1, "millis": 300, "payload": 100, "rate": 2000, "deadline_ms": 1000});
+        assert_eq!(load.line(), expected);
     }
 }
