@@ -36,6 +36,10 @@ impl CallTrace for Nothing {
 }
 
 impl AttemptTrace for Nothing {
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
     fn end(&self, _: &AttemptEnd<'_>) {}
 }
 

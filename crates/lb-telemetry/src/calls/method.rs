@@ -142,6 +142,10 @@ impl Attempts {
 }
 
 impl AttemptTrace for Attempts {
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
     fn end(&self, end: &AttemptEnd<'_>) {
         let locality = end.endpoint().map(|endpoint| &endpoint.attributes.locality).filter(|_| self.labels.locality);
         match locality.filter(|locality| **locality != Locality::default()) {

@@ -146,6 +146,10 @@ struct Attempt {
 }
 
 impl AttemptTrace for Attempt {
+    fn wants_messages(&self) -> bool {
+        false
+    }
+
     fn placed(&self, placed: &Placed<'_>, _headers: &mut HeaderMap) {
         // It is placed once.
         let _ = self.route.set(self.service.route(placed.endpoint().key(), placed.policy()));

@@ -241,6 +241,10 @@ impl AttemptTrace for TracedAttempt {
         }
     }
 
+    fn wants_messages(&self) -> bool {
+        self.reads_messages
+    }
+
     fn message(&self, message: &Message) {
         if self.reads_messages {
             span::message(&self.span.get(), message);

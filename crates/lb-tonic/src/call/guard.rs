@@ -134,13 +134,13 @@ impl Guard {
 
     /// Who is told of the attempt, if anybody.
     #[inline]
-    pub(super) fn watch(&self) -> Option<&Arc<AttemptWatch>> {
-        self.watch.as_ref()?.watch()
+    pub(super) fn watch(&mut self) -> Option<&mut AttemptWatch> {
+        self.watch.as_mut()?.watch()
     }
 
     /// What there is to say about the end of an attempt that failed, if anybody is told.
     #[inline]
-    pub(super) fn explain<T: Into<Arc<str>>>(&self, message: impl FnOnce() -> T) {
+    pub(super) fn explain<T: Into<Arc<str>>>(&mut self, message: impl FnOnce() -> T) {
         if let Some(watch) = self.watch() {
             watch.explain(message().into());
         }
@@ -193,7 +193,7 @@ impl Drop for Guard {
             tally.end(self.code == Some(Code::Ok));
         }
         if let Some(watch) = self.watch.take() {
-            watch.end(now);
+            watch.end(now, &self.connected);
         }
     }
 }

@@ -84,8 +84,13 @@ impl Failed {
         };
         guard.ends(code);
         guard.explain(|| cause.message());
-        if let (true, Some(watch)) = (pushback != Pushback::None, guard.watch()) {
-            watch.pushed_back();
+        if let Some(watch) = guard.watch() {
+            if pushback != Pushback::None {
+                watch.pushed_back();
+            }
+            if reached == Reached::NotSent {
+                watch.unsent();
+            }
         }
         Self { ending: Ending { code: code as i32, reached, pushback, repeatable }, cause }
     }

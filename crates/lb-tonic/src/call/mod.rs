@@ -65,7 +65,7 @@ use hedging::{Hedging, Won};
 use judged::{is_answer, trailers_only};
 use request_body::{Beginning, Content};
 use seek::{Seek, Seeking};
-use trace::{CallGuard, Follow};
+use trace::{Begun, CallGuard, Follow};
 
 /// The future of one call. Resolves with the response's headers; the rest comes with its body.
 #[must_use = "futures do nothing unless polled"]
@@ -135,7 +135,8 @@ impl Sending {
 
 impl Call {
     /// A call that goes to the endpoint of `guard`, or has to look for one.
-    pub(crate) fn new(handle: Arc<Handle>, mut head: Head, body: Body, guard: Option<Guard>, watch: Option<CallGuard>) -> Self {
+    pub(crate) fn new(handle: Arc<Handle>, mut head: Head, body: Body, guard: Option<Guard>, begun: Option<Begun>) -> Self {
+        let watch = begun.map(|begun| begun.at(guard.as_ref().map_or_else(Instant::now, Guard::started)));
         head.follow = Follow::new(watch.as_ref());
         let header = deadline::header_timeout(&head.headers);
         // What is not settled is known when an endpoint has been found.
@@ -151,7 +152,8 @@ impl Call {
 
     /// A call that is over before it begins.
     #[cold]
-    pub(crate) fn refused(handle: Arc<Handle>, error: CallError, watch: Option<CallGuard>) -> Self {
+    pub(crate) fn refused(handle: Arc<Handle>, error: CallError, begun: Option<Begun>) -> Self {
+        let watch = begun.map(|begun| begun.at(Instant::now()));
         let tally = handle.birth().tally();
         Self { handle, deadline: None, state: State::Refused(error.into()), watch, tally }
     }

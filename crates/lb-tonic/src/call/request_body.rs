@@ -16,7 +16,7 @@ use crate::error::CallError;
 
 use super::message_size::MessageSize;
 use super::replay::{Reader, Replay};
-use super::trace::AttemptWatch;
+use super::trace::SentWatch;
 use crate::repeats::{Allowance, Budget};
 
 /// A unary request below this is kept without being counted: a thousand calls at once keep 4 MiB that way, and most calls are spared a
@@ -52,8 +52,8 @@ pub(crate) struct Held {
 /// The body of one attempt.
 pub(crate) struct RequestBody {
     content: Outgoing,
-    /// Who counts what is sent, if anybody.
-    pub(super) watch: Option<Arc<AttemptWatch>>,
+    /// Who counts what is sent, if it is counted here.
+    pub(super) watch: Option<Arc<SentWatch>>,
 }
 
 #[derive(Debug)]
@@ -174,6 +174,14 @@ impl Content {
 }
 
 impl RequestBody {
+    /// All that is sent, if that is one piece.
+    pub(super) fn whole(&self) -> Option<&[u8]> {
+        match &self.content {
+            Outgoing::Unary(bytes) => Some(bytes.as_deref().unwrap_or_default()),
+            Outgoing::Stream(_) | Outgoing::Once(_) => None,
+        }
+    }
+
     /// A body that is not kept for another attempt.
     pub(crate) fn once(body: Body) -> Self {
         Outgoing::Once(body).into()

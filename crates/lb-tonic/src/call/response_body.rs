@@ -59,7 +59,7 @@ impl ResponseBody {
             return self.exceeded();
         }
         match self.finish(error.code()) {
-            Some(guard) => {
+            Some(mut guard) => {
                 let failure = failure(&guard.connected, error);
                 guard.explain(|| failure.to_string());
                 failure.into()
@@ -77,11 +77,11 @@ impl ResponseBody {
     }
 
     fn exceeded(&mut self) -> Status {
-        let guard = self.finish(Code::DeadlineExceeded);
+        let mut guard = self.finish(Code::DeadlineExceeded);
         let endpoint = guard.as_ref().map(|guard| guard.connected.endpoint.key().clone());
         let waiting_for = endpoint.map_or(WaitingFor::Endpoint(None), WaitingFor::Body);
         let error = CallError::DeadlineExceeded { waiting_for };
-        if let Some(guard) = guard {
+        if let Some(guard) = &mut guard {
             guard.explain(|| error.to_string());
         }
         error.into()
@@ -98,11 +98,11 @@ impl ResponseBody {
             }
             self.finish(code);
         } else if let Some(data) = frame.data_ref() {
-            if let Some(watch) = self.guard.as_ref().and_then(Guard::watch) {
+            if let Some(watch) = self.guard.as_mut().and_then(Guard::watch) {
                 watch.received(data);
             }
             if let Some(Err(error)) = self.limit.as_mut().map(|limit| limit.check(data)) {
-                if let Some(guard) = self.finish(Code::ResourceExhausted) {
+                if let Some(mut guard) = self.finish(Code::ResourceExhausted) {
                     guard.explain(|| error.to_string());
                 }
                 return Err(error.into());

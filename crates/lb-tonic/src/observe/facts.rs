@@ -1,5 +1,6 @@
 //! What observers are told.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use lb_core::{Address, Endpoint, EndpointStats};
 use tonic::{Code, GrpcMethod};
 
 use crate::call::Observers;
-use crate::snapshot::Connected;
+use crate::shared::Shared;
+use crate::snapshot::{ChannelSnapshot, Connected};
 
 /// A call that begins.
 #[derive(Clone, Copy)]
@@ -104,16 +106,17 @@ impl AttemptStart {
 }
 
 /// Where an attempt goes.
-#[derive(Debug)]
 pub struct Placed<'a> {
     connected: &'a Connected,
     waited: Option<Duration>,
-    policy: &'a str,
+    policy: Option<&'a str>,
+    shared: &'a Shared,
+    snapshot: OnceCell<arc_swap::Guard<Arc<ChannelSnapshot>>>,
 }
 
 impl<'a> Placed<'a> {
-    pub(crate) fn new(connected: &'a Connected, waited: Option<Duration>, policy: &'a str) -> Self {
-        Self { connected, waited, policy }
+    pub(crate) fn new(connected: &'a Connected, waited: Option<Duration>, policy: Option<&'a str>, shared: &'a Shared) -> Self {
+        Self { connected, waited, policy, shared, snapshot: OnceCell::new() }
     }
 
     /// The endpoint, with its locality and all else the resolver says of it.
@@ -137,8 +140,16 @@ impl<'a> Placed<'a> {
     }
 
     /// The policy that picked it: the call's own, or the channel's at this moment.
-    pub fn policy(&self) -> &'a str {
-        self.policy
+    pub fn policy(&self) -> &str {
+        self.policy.unwrap_or_else(|| self.snapshot.get_or_init(|| self.shared.snapshot.load()).core.policy())
+    }
+}
+
+impl fmt::Debug for Placed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Placed");
+        debug.field("endpoint", self.endpoint().key()).field("address", self.address());
+        debug.field("waited", &self.waited).field("policy", &self.policy()).finish_non_exhaustive()
     }
 }
 
@@ -181,7 +192,8 @@ pub struct AttemptEnd<'a> {
     pub message: &'a str,
     /// How long it took, waiting for an endpoint and the whole response included.
     pub duration: Duration,
-    /// Bytes of messages sent, as in [`Message::size`].
+    /// Bytes of messages sent, as in [`Message::size`]. A request in one piece counts as sent when the connection has it, unless it turns out that
+    /// nothing was sent.
     pub sent: u64,
     /// Bytes of messages received.
     pub received: u64,

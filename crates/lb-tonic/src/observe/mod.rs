@@ -6,7 +6,7 @@
 //! ```text
 //! CallObserver::call ──> CallTrace::resolved   if the call had to wait for the resolver's first answer
 //!                                 ::attempt ──> AttemptTrace::placed    an endpoint was found; headers can be added
-//!                                 │                         ::message   for each message, either way
+//!                                 │                         ::message   for each message, either way, if it wants to hear of them
 //!                                 │                         ::end       once, whatever happens
 //!                                 ::end         once, after the last attempt's end
 //! ```
@@ -16,7 +16,8 @@
 //! response's body ends it with CANCELLED. Health checks, load reports and [`LbChannel::pick`](crate::LbChannel::pick) are no calls.
 //!
 //! **What it costs.** Without observers a call pays one branch that is always predicted the same way, and allocates nothing. With them it
-//! pays two allocations, a few short locks that nobody else wants, and whatever they do. An observer that keeps nothing of single calls
+//! pays two allocations, two short locks that nobody else wants, and whatever they do; where messages are to be told one by one, or requests are
+//! streams, one allocation and a lock per message more. An observer that keeps nothing of single calls
 //! returns a clone of one `Arc` for all of them, and allocates nothing itself: every end says all that is known.
 //!
 //! **What not to do here.** All of this runs where calls run: an observer that blocks holds up calls. For what happens to endpoints and not
@@ -103,7 +104,13 @@ pub trait AttemptTrace: Send + Sync + 'static {
         let _ = (placed, headers);
     }
 
-    /// A message has passed by, whole. Runs on the task that sends or reads it. Nothing more is told after the end.
+    /// Whether it wants to hear of messages one by one; asked once, when the attempt begins. Default yes. Who says no finds their sum at
+    /// the end, and spares calls a lock and an allocation.
+    fn wants_messages(&self) -> bool {
+        true
+    }
+
+    /// A message has passed by, whole, if [wanted](Self::wants_messages). Runs on the task that sends or reads it. Nothing more is told after the end.
     fn message(&self, message: &Message) {
         let _ = message;
     }

@@ -1,25 +1,31 @@
 //! One attempt, observed.
+//!
+//! What an attempt has to tell is told by its [`Guard`](crate::call::Guard), which nobody else has, so nothing here is behind a lock but what the
+//! task that sends the request counts too: the bytes of a stream, and messages that somebody wants to hear of one by one. A request in
+//! one piece that nobody wants to hear of is counted when it is handed over.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Code;
 
+use crate::call::request_body::RequestBody;
 use crate::observe::{AttemptEnd, AttemptKind, AttemptStart, AttemptTrace, Direction, MessageReader, Placed};
 use crate::snapshot::Connected;
 
 use super::{CallGuard, CallWatch, Traces};
 
-/// What those who carry an attempt's bytes, and those who know how it ends, tell of it.
+/// What is known of an attempt until it ends.
 pub(crate) struct AttemptWatch {
     call: Arc<CallWatch>,
     traces: Traces<dyn AttemptTrace>,
+    /// Whether anybody wants to hear of messages one by one.
+    tells_messages: bool,
     started: Instant,
-    connected: OnceLock<Arc<Connected>>,
-    sent: Flow,
+    sent: Sent,
     received: Flow,
-    ending: Mutex<Ending>,
+    ending: Ending,
 }
 
 #[derive(Debug, Default)]
@@ -29,30 +35,37 @@ struct Ending {
     pushed_back: bool,
 }
 
+/// What goes to the server.
+enum Sent {
+    /// Bytes of messages that were handed over all at once.
+    Whole(u64),
+    /// What is counted where it is sent.
+    Shared(Arc<SentWatch>),
+}
+
+/// For those who send the request's bytes.
+pub(crate) struct SentWatch {
+    traces: Traces<dyn AttemptTrace>,
+    flow: Mutex<Flow>,
+}
+
 /// The messages of one direction.
 #[derive(Debug)]
-struct Flow(Mutex<Passed>);
-
-#[derive(Debug)]
-struct Passed {
+struct Flow {
     messages: MessageReader,
     bytes: u64,
     /// Whether the attempt has ended, and nothing more is told.
     over: bool,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Flow {
     fn new(direction: Direction) -> Self {
-        Self(Mutex::new(Passed { messages: MessageReader::new(direction), bytes: 0, over: false }))
+        Self { messages: MessageReader::new(direction), bytes: 0, over: false }
     }
 
     /// Takes the next bytes, and tells of every message that ends in them.
-    fn pass(&self, bytes: &[u8], traces: &[Arc<dyn AttemptTrace>]) {
-        let Passed { messages, bytes: sum, over } = &mut *locked(&self.0);
+    fn pass(&mut self, bytes: &[u8], traces: &[Arc<dyn AttemptTrace>]) {
+        let Self { messages, bytes: sum, over } = self;
         if !*over {
             messages.read(bytes, |message| {
                 *sum += message.size;
@@ -62,10 +75,20 @@ impl Flow {
     }
 
     /// The bytes of all messages.
-    fn finish(&self) -> u64 {
-        let mut passed = locked(&self.0);
-        passed.over = true;
-        passed.bytes
+    fn finish(&mut self) -> u64 {
+        self.over = true;
+        self.bytes
+    }
+}
+
+impl SentWatch {
+    fn flow(&self) -> MutexGuard<'_, Flow> {
+        self.flow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next bytes of the request's body.
+    pub(crate) fn sent(&self, bytes: &[u8]) {
+        self.flow().pass(bytes, &self.traces);
     }
 }
 
@@ -73,103 +96,120 @@ impl AttemptWatch {
     /// An attempt of `call` that began at `started`.
     pub(super) fn begin(call: &Arc<CallWatch>, kind: AttemptKind, previous: u32, started: Instant) -> AttemptGuard {
         let start = AttemptStart::new(kind, previous, call.ledger().begin(kind, started));
-        AttemptGuard {
-            watch: Some(Arc::new(Self {
-                traces: call.traces.iter().filter_map(|trace| trace.attempt(&start)).collect(),
-                call: Arc::clone(call),
-                started,
-                connected: OnceLock::new(),
-                sent: Flow::new(Direction::Sent),
-                received: Flow::new(Direction::Received),
-                ending: Mutex::default(),
-            })),
-            call: None,
-        }
-    }
-
-    /// The next bytes of the request's body.
-    pub(crate) fn sent(&self, bytes: &[u8]) {
-        self.sent.pass(bytes, &self.traces);
+        let traces: Traces<dyn AttemptTrace> = call.traces.iter().filter_map(|trace| trace.attempt(&start)).collect();
+        let watch = Self {
+            tells_messages: traces.iter().any(|trace| trace.wants_messages()),
+            traces,
+            call: Arc::clone(call),
+            started,
+            sent: Sent::Whole(0),
+            received: Flow::new(Direction::Received),
+            ending: Ending::default(),
+        };
+        AttemptGuard { watch: Some(Box::new(watch)), call: None }
     }
 
     /// The next bytes of the response's body.
-    pub(crate) fn received(&self, bytes: &[u8]) {
-        self.received.pass(bytes, &self.traces);
+    pub(crate) fn received(&mut self, bytes: &[u8]) {
+        self.received.pass(bytes, if self.tells_messages { &self.traces } else { &[] });
     }
 
     /// It ends with this code, if nothing else is said.
-    pub(crate) fn ends(&self, code: Code) {
-        locked(&self.ending).code = Some(code);
+    pub(crate) fn ends(&mut self, code: Code) {
+        self.ending.code = Some(code);
     }
 
     /// And with this to be said about it, if nothing was said before.
-    pub(crate) fn explain(&self, message: Arc<str>) {
-        locked(&self.ending).message.get_or_insert(message);
+    pub(crate) fn explain(&mut self, message: Arc<str>) {
+        self.ending.message.get_or_insert(message);
     }
 
-    pub(crate) fn pushed_back(&self) {
-        locked(&self.ending).pushed_back = true;
+    pub(crate) fn pushed_back(&mut self) {
+        self.ending.pushed_back = true;
+    }
+
+    /// Nothing of it was sent after all.
+    pub(crate) fn unsent(&mut self) {
+        if let Sent::Whole(bytes) = &mut self.sent {
+            *bytes = 0;
+        }
     }
 
     /// It goes there; `now` is for the time it has waited, if it did.
     pub(super) fn placed(
-        &self,
+        &mut self,
         connected: &Arc<Connected>,
         waited: Option<Instant>,
         policy: Option<&str>,
         headers: &mut HeaderMap,
     ) {
-        let snapshot = self.call.observers.shared.snapshot.load();
         let waited = waited.map(|now| now.saturating_duration_since(self.started));
-        let placed = Placed::new(connected, waited, policy.unwrap_or_else(|| snapshot.core.policy()));
+        let placed = Placed::new(connected, waited, policy, &self.call.observers.shared);
         self.traces.iter().for_each(|trace| trace.placed(&placed, headers));
-        // It is placed once.
-        let _ = self.connected.set(Arc::clone(connected));
     }
 
-    fn end(&self, now: Instant) -> Ending {
-        let mut ending = std::mem::take(&mut *locked(&self.ending));
-        let mut ledger = self.call.ledger();
-        ledger.end(now);
-        let code = *ending.code.get_or_insert_with(|| ledger.given_up());
-        drop(ledger);
+    /// It sends this.
+    pub(super) fn sends(&mut self, body: &mut RequestBody) {
+        match body.whole() {
+            Some(bytes) if !self.tells_messages => {
+                let mut flow = Flow::new(Direction::Sent);
+                flow.pass(bytes, &[]);
+                self.sent = Sent::Whole(flow.bytes);
+            }
+            _ => {
+                let traces = if self.tells_messages { self.traces.clone() } else { Traces::new() };
+                let watch = Arc::new(SentWatch { traces, flow: Mutex::new(Flow::new(Direction::Sent)) });
+                body.watch = Some(Arc::clone(&watch));
+                self.sent = Sent::Shared(watch);
+            }
+        }
+    }
+
+    /// Tells its end, and the call's if it is that too.
+    fn end(mut self, now: Instant, connected: Option<&Arc<Connected>>, call: Option<CallGuard>) {
+        let ledger = self.call.ledger().end(now);
+        let code = self.ending.code.unwrap_or_else(|| ledger.given_up());
+        let message = self.ending.message.as_deref().unwrap_or_default();
         let end = AttemptEnd {
             code,
-            message: ending.message.as_deref().unwrap_or_default(),
+            message,
             duration: now.saturating_duration_since(self.started),
-            sent: self.sent.finish(),
+            sent: match &self.sent {
+                Sent::Whole(bytes) => *bytes,
+                Sent::Shared(watch) => watch.flow().finish(),
+            },
             received: self.received.finish(),
-            pushed_back: ending.pushed_back,
-            connected: self.connected.get(),
+            pushed_back: self.ending.pushed_back,
+            connected,
             observers: &self.call.observers,
         };
         self.traces.iter().for_each(|trace| trace.end(&end));
-        ending
+        if let Some(mut call) = call {
+            call.end(&ledger, code, message, now);
+        }
     }
 }
 
 /// Ends an attempt for its observers when it is dropped, and its call with it if it is the one that answered.
 pub(crate) struct AttemptGuard {
-    watch: Option<Arc<AttemptWatch>>,
+    watch: Option<Box<AttemptWatch>>,
     pub(crate) call: Option<CallGuard>,
 }
 
 impl AttemptGuard {
     /// For those who tell more of it.
-    pub(crate) fn watch(&self) -> Option<&Arc<AttemptWatch>> {
-        self.watch.as_ref()
+    pub(crate) fn watch(&mut self) -> Option<&mut AttemptWatch> {
+        self.watch.as_deref_mut()
     }
 
-    /// Ends it now.
-    pub(crate) fn end(mut self, now: Instant) {
-        self.finish(now);
+    /// Ends it now; it was there.
+    pub(crate) fn end(mut self, now: Instant, connected: &Arc<Connected>) {
+        self.finish(now, Some(connected));
     }
 
-    fn finish(&mut self, now: Instant) {
-        let Some(watch) = self.watch.take() else { return };
-        let Ending { code, message, .. } = watch.end(now);
-        if let Some(mut call) = self.call.take() {
-            call.end(code, message.as_deref().unwrap_or_default(), now);
+    fn finish(&mut self, now: Instant, connected: Option<&Arc<Connected>>) {
+        if let Some(watch) = self.watch.take() {
+            watch.end(now, connected, self.call.take());
         }
     }
 }
@@ -177,7 +217,7 @@ impl AttemptGuard {
 impl Drop for AttemptGuard {
     fn drop(&mut self) {
         if self.watch.is_some() {
-            self.finish(Instant::now());
+            self.finish(Instant::now(), None);
         }
     }
 }

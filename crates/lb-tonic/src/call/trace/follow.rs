@@ -61,7 +61,7 @@ impl Follow {
 
     /// There is no endpoint for the attempt.
     pub(crate) fn not_placed(&mut self, error: &CallError) {
-        let Some(attempt) = self.seeking.take() else { return };
+        let Some(mut attempt) = self.seeking.take() else { return };
         if let Some(watch) = attempt.watch() {
             watch.ends(error.code());
             watch.explain(error.to_string().into());
@@ -74,10 +74,10 @@ impl Follow {
         if let Some(call) = &self.call {
             let waited = self.seeking.as_ref().map(|_| Instant::now());
             let begin = || AttemptWatch::begin(call, self.next.0, self.next.1, guard.started());
-            let attempt = self.seeking.take().unwrap_or_else(begin);
+            let mut attempt = self.seeking.take().unwrap_or_else(begin);
             if let Some(watch) = attempt.watch() {
                 watch.placed(&guard.connected, waited, policy, request.headers_mut());
-                request.body_mut().watch = Some(Arc::clone(watch));
+                watch.sends(request.body_mut());
             }
             guard.watch = Some(attempt);
         }

@@ -20,7 +20,7 @@ use crate::observe::{AttemptKind, CallEnd, CallObserver, CallStart, CallTrace};
 use crate::shared::Shared;
 use crate::snapshot::Connected;
 
-pub(crate) use attempt::{AttemptGuard, AttemptWatch};
+pub(crate) use attempt::{AttemptGuard, AttemptWatch, SentWatch};
 pub(crate) use follow::Follow;
 use scores::Scores;
 
@@ -46,15 +46,24 @@ impl Observers {
     }
 
     /// Tells them of a call; `None` if nobody wants to hear more.
-    pub(crate) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Option<CallGuard> {
-        let started = Instant::now();
+    pub(crate) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Option<Begun> {
         let start = CallStart::new(&self.target, request);
         let traces: Traces<dyn CallTrace> = self.list.iter().filter_map(|observer| observer.call(&start)).collect();
-        if traces.is_empty() {
-            return None;
-        }
-        let (observers, ledger) = (Arc::clone(self), Mutex::default());
-        Some(CallGuard(Some(Arc::new(CallWatch { observers, traces, started, ledger }))))
+        (!traces.is_empty()).then(|| Begun { observers: Arc::clone(self), traces })
+    }
+}
+
+/// A call that is observed, before it is known when it began: the pick reads the clock, and once is enough.
+pub(crate) struct Begun {
+    observers: Arc<Observers>,
+    traces: Traces<dyn CallTrace>,
+}
+
+impl Begun {
+    /// It began then.
+    pub(super) fn at(self, started: Instant) -> CallGuard {
+        let Self { observers, traces } = self;
+        CallGuard(Some(Arc::new(CallWatch { observers, traces, started, ledger: Mutex::default() })))
     }
 }
 
@@ -70,7 +79,7 @@ pub(crate) struct CallWatch {
 }
 
 /// What has become of a call so far. Its attempts may be on several tasks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Ledger {
     attempts: u32,
     retries: u32,
@@ -102,11 +111,13 @@ impl Ledger {
         gap
     }
 
-    fn end(&mut self, now: Instant) {
+    /// An attempt has ended; how it all stands then.
+    fn end(&mut self, now: Instant) -> Self {
         self.active = self.active.saturating_sub(1);
         if self.active == 0 {
             self.idle_since = Some(now);
         }
+        *self
     }
 
     /// The code of what was given up.
@@ -126,10 +137,9 @@ impl CallWatch {
         self.ledger().late = true;
     }
 
-    fn end(&self, code: Option<Code>, message: &str, now: Instant) {
-        let ledger = self.ledger();
+    fn end(&self, ledger: &Ledger, code: Code, message: &str, now: Instant) {
         let end = CallEnd {
-            code: code.unwrap_or_else(|| ledger.given_up()),
+            code,
             message,
             duration: now.saturating_duration_since(self.started),
             attempts: ledger.attempts,
@@ -138,7 +148,6 @@ impl CallWatch {
             hedges: ledger.hedges,
             retry_delay: ledger.delay,
         };
-        drop(ledger);
         self.traces.iter().for_each(|trace| trace.end(&end));
     }
 }
@@ -154,19 +163,26 @@ impl CallGuard {
 
     /// The call failed like this.
     pub(crate) fn failed(mut self, status: &Status) {
-        self.end(Some(status.code()), status.message(), Instant::now());
+        self.over(Some(status.code()), status.message());
     }
 
-    fn end(&mut self, code: Option<Code>, message: &str, now: Instant) {
+    fn over(&mut self, code: Option<Code>, message: &str) {
         if let Some(watch) = self.0.take() {
-            watch.end(code, message, now);
+            let ledger = *watch.ledger();
+            watch.end(&ledger, code.unwrap_or_else(|| ledger.given_up()), message, Instant::now());
+        }
+    }
+
+    fn end(&mut self, ledger: &Ledger, code: Code, message: &str, now: Instant) {
+        if let Some(watch) = self.0.take() {
+            watch.end(ledger, code, message, now);
         }
     }
 }
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        self.end(None, "", Instant::now());
+        self.over(None, "");
     }
 }
 
