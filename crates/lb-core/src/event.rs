@@ -311,12 +311,6 @@ impl LbEvent {
     }
 }
 
-/// Is told every event, in order, on the channel's own task; must not block.
-pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// Something changed.
-    fn on_event(&self, event: &LbEvent);
-}
-
 impl fmt::Display for LbEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

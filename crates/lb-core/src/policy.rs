@@ -18,6 +18,7 @@ use crate::endpoint::Endpoint;
 use crate::event::LbEvent;
 use crate::gate::{GateSignal, Gates};
 use crate::load::LoadReports;
+use crate::observer::Measurement;
 use crate::pick::Picker;
 use crate::registry::PolicyRegistry;
 use crate::slot::Slot;
@@ -95,6 +96,8 @@ pub struct Plan {
     pub load_reports: LoadReports,
     /// What observers shall hear of; told in this order.
     pub events: Vec<LbEvent>,
+    /// What observers shall know for metrics. Only the last look counts where there are several in a row.
+    pub measurements: Vec<Measurement>,
     /// Wakes the channel from where calls end, for whoever cannot wait for the next change.
     pub signal: GateSignal,
     /// 64 random bits, fresh for every rebuild.
@@ -126,6 +129,7 @@ impl Plan {
         self.re_resolve |= other.re_resolve;
         self.load_reports.merge(other.load_reports);
         self.events.extend(other.events);
+        self.measurements.extend(other.measurements);
         if let Some(at) = other.wake_at {
             self.wake_at(at);
         }

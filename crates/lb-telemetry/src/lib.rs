@@ -11,6 +11,10 @@
 //! | `grpc.subchannel.connection_attempts_failed` | counter | `{attempt}` | `grpc.target` |
 //! | `grpc.subchannel.disconnections` | counter | `{disconnection}` | `grpc.target` |
 //! | `grpc.subchannel.open_connections` | up-down counter | `{connection}` | `grpc.target` |
+//! | `grpc.lb.pick_first.connection_attempts_succeeded`, `.connection_attempts_failed`, `.disconnections` | counter | `{attempt}`, `{disconnection}` | `grpc.target` |
+//! | `grpc.lb.wrr.rr_fallback` | counter | `{update}` | `grpc.target` |
+//! | `grpc.lb.wrr.endpoint_weight_not_yet_usable`, `.endpoint_weight_stale` | counter | `{endpoint}` | `grpc.target` |
+//! | `grpc.lb.wrr.endpoint_weights` | histogram | `{weight}` | `grpc.target` |
 //! | `grpc.client.attempt.started` | counter | `{attempt}` | `grpc.method`, `grpc.target` |
 //! | `grpc.client.attempt.duration` | histogram | `s` | `grpc.method`, `grpc.target`, `grpc.status` |
 //! | `grpc.client.attempt.sent_total_compressed_message_size`, `.rcvd_…` | histogram | `By` | `grpc.method`, `grpc.target`, `grpc.status` |
@@ -77,6 +81,7 @@ assert!(prometheus.text()?.contains("evenkeel_resolver_stale_time_seconds"));
 mod calls;
 mod config;
 mod counts;
+mod disconnect;
 #[cfg(feature = "prometheus")]
 pub mod gateway;
 mod gauges;

@@ -6,7 +6,7 @@ use lb_tonic::LbChannel;
 use opentelemetry::metrics::Meter;
 
 use crate::calls::{CallMetrics, Instruments, Labels};
-use crate::config::MetricsConfig;
+use crate::config::{ChannelLabels, MetricsConfig};
 use crate::counts::{ChannelCounts, Counters};
 use crate::gauges;
 use crate::selection::of_selection;
@@ -21,6 +21,7 @@ pub struct Metrics {
     counters: Arc<Counters>,
     calls: Arc<Instruments>,
     labels: Labels,
+    channel_labels: ChannelLabels,
     watched: Arc<Watched>,
 }
 
@@ -36,13 +37,13 @@ impl Metrics {
             gauges::of_endpoints(meter, &watched, config.max_endpoints);
         }
         let (counters, calls) = (Arc::new(Counters::new(meter)), Arc::new(Instruments::new(meter)));
-        Self { counters, calls, labels: config.labels.clone(), watched }
+        Self { counters, calls, labels: config.labels.clone(), channel_labels: config.channel_labels(), watched }
     }
 
     /// Counts what happens in a channel: to be passed to [`LbChannelBuilder::observer`](lb_tonic::LbChannelBuilder::observer). `target`
     /// is what `grpc.target` says.
     pub fn observer(&self, target: impl Into<Arc<str>>) -> ChannelCounts {
-        ChannelCounts::new(Arc::clone(&self.counters), &target.into())
+        ChannelCounts::new(Arc::clone(&self.counters), &target.into(), self.channel_labels)
     }
 
     /// Counts and times the calls of a channel and their attempts: to be passed to

@@ -199,7 +199,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::event::Observer;
+    use crate::observer::Observer;
 
     fn loads(endpoints: usize, in_flight: u32) -> Vec<Load> {
         let load = |at| Load { in_flight, capacity: Some(100), ..Load::new(&*format!("e{at}:1")) };

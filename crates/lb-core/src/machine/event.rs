@@ -8,6 +8,7 @@ use crate::address::Address;
 use crate::endpoint::{Endpoint, EndpointKey};
 use crate::event::LbEvent;
 use crate::health::ServingStatus;
+use crate::observer::Measurement;
 use crate::policy::Policy;
 use crate::resolver::{ResolveError, ResolverUpdate};
 use crate::slot::Slot;
@@ -205,4 +206,6 @@ pub enum Effect {
     Publish(Arc<Snapshot>),
     /// Tell observers.
     Emit(LbEvent),
+    /// Tell observers, for metrics.
+    Measured(Measurement),
 }

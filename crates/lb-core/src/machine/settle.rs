@@ -33,7 +33,8 @@ impl Machine {
             self.start_attempts(now, effects);
         }
         if mem::take(&mut self.dirty) {
-            let outcome = self.decide(now, effects);
+            let mut outcome = self.decide(now, effects);
+            effects.extend(outcome.plan.measurements.drain(..).map(Effect::Measured));
             self.publish(now, outcome, effects);
         }
         effects.extend(self.events.drain(..).map(Effect::Emit));

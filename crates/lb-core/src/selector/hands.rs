@@ -313,7 +313,7 @@ impl Selector {
             // It is told when it is set.
             Effect::Emit(LbEvent::HealthChanged { .. }) => {}
             Effect::Emit(event) => self.emit(event),
-            Effect::StartResolver | Effect::StopResolver | Effect::ReResolve | Effect::Spare(_) => {}
+            Effect::StartResolver | Effect::StopResolver | Effect::ReResolve | Effect::Spare(_) | Effect::Measured(_) => {}
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::counts::TARGET;
 
 const METHOD: &str = "grpc.method";
 const STATUS: &str = "grpc.status";
-const LOCALITY: &str = "grpc.lb.locality";
-const BACKEND_SERVICE: &str = "grpc.lb.backend_service";
+pub(crate) const LOCALITY: &str = "grpc.lb.locality";
+pub(crate) const BACKEND_SERVICE: &str = "grpc.lb.backend_service";
 const CUSTOM: &str = "grpc.client.call.custom";
 
 type Filter = Arc<dyn Fn(&str) -> bool + Send + Sync>;

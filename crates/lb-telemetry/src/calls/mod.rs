@@ -33,7 +33,7 @@ use lb_tonic::observe::{CallObserver, CallStart, CallTrace};
 
 pub(crate) use instruments::Instruments;
 pub use labels::CallLabel;
-pub(crate) use labels::Labels;
+pub(crate) use labels::{BACKEND_SERVICE, LOCALITY, Labels};
 
 use method::Method;
 

@@ -8,7 +8,7 @@ use http::uri::Authority;
 use lb_core::breaker::BreakerConfig;
 use lb_core::gate::{GateSignal, Gatekeeper};
 use lb_core::machine::{Command, MachineConfig};
-use lb_core::{ConfigError, ConnectivityState, Machine, PolicyRegistry};
+use lb_core::{ConfigError, ConnectivityState, Machine, PolicyRegistry, SecurityLevel};
 use lb_transport::H2Connector;
 use tokio::runtime;
 
@@ -36,8 +36,12 @@ impl LbChannelBuilder {
         let (resolver, target) = self.resolvers.find(&self.target)?;
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(0));
         let authority = self.authority.take().or_else(|| resolver.authority(&target)).unwrap_or_else(|| target.default_authority());
-        let settings =
-            ConnectorSettings { authority: checked(authority)?, connector: self.make_connector()?, health: self.health.clone() };
+        let settings = ConnectorSettings {
+            authority: checked(authority)?,
+            security: self.security(),
+            connector: self.make_connector()?,
+            health: self.health.clone(),
+        };
         let mut calls = CallConfig {
             target: target.as_str().into(),
             timeout: self.timeout,
@@ -94,6 +98,18 @@ impl LbChannelBuilder {
         let Prepared { sessions, policy } = config.prepare(&self.policies)?;
         self.further.extend(policy.map(PolicyChoice::built));
         Ok(Some(sessions))
+    }
+
+    /// How connections will be protected, if it is not a connector of the program's own that knows.
+    fn security(&self) -> Option<SecurityLevel> {
+        if self.connector.is_some() {
+            return None;
+        }
+        #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+        if self.tls.is_some() {
+            return Some(SecurityLevel::PrivacyAndIntegrity);
+        }
+        Some(SecurityLevel::None)
     }
 
     fn make_connector(&mut self) -> Result<Arc<dyn AnyConnector>, BuildError> {

@@ -11,7 +11,8 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, AbortHandle, BoxStream, SelectAll};
 use lb_core::machine::{AttemptId, Event};
 use lb_core::{
-    Address, ConnectivityState, Endpoint, EndpointStats, HealthCheck, HealthSubject, Slot, Snapshot, SubchannelView, Trigger,
+    Address, ConnectivityState, Endpoint, EndpointStats, HealthCheck, HealthSubject, SecurityLevel, Slot, Snapshot, SubchannelView,
+    Trigger,
 };
 use lb_transport::{ConnectAttempt, Connection, ConnectionHandle};
 use tokio::task::{AbortHandle as TaskHandle, JoinSet};
@@ -29,6 +30,8 @@ pub(crate) struct ConnectorSettings {
     /// The target's authority, for endpoints without a name of their own.
     pub(crate) authority: Arc<str>,
     pub(crate) health: Option<Arc<dyn HealthCheck<ConnectionService>>>,
+    /// How connections are protected, if that is known.
+    pub(crate) security: Option<SecurityLevel>,
 }
 
 /// Which service's health is asked for.
@@ -89,6 +92,11 @@ impl Connections {
         let (attempts, attempting, open, news) = (JoinSet::new(), HashMap::new(), HashMap::new(), SelectAll::new());
         let health_service = HealthService::default();
         Self { settings, health_service, readers, attempts, attempting, open, leaving: Leaving::default(), news }
+    }
+
+    /// How they are protected, if that is known.
+    pub(crate) fn security(&self) -> Option<SecurityLevel> {
+        self.settings.security
     }
 
     /// Starts an attempt on a task of its own, so that handshakes do not wait for each other.

@@ -130,10 +130,10 @@ impl Driver {
 
     /// Drives until the last clone is gone.
     pub(crate) async fn run(mut self) {
+        self.introduce(&self.observers);
         loop {
-            let mut open = true;
             let input = self.next().await;
-            open &= self.take(input);
+            let mut open = self.take(input);
             for _ in 0..MAX_BURST {
                 let Some(input) = self.next().now_or_never() else { break };
                 open &= self.take(input);
@@ -253,7 +253,7 @@ impl Driver {
     }
 
     fn take_wishes(&mut self, wishes: Wishes) -> bool {
-        self.observers.extend(wishes.observers);
+        self.attach(wishes.observers);
         self.begin_loads();
         if wishes.exit_idle {
             self.idle.exit();
@@ -337,6 +337,7 @@ impl Driver {
             Effect::WakeAt(at) => self.wake_at = at.map(Instant::from_std),
             Effect::Publish(snapshot) => self.publish(snapshot),
             Effect::Emit(event) => self.emit(&event),
+            Effect::Measured(measurement) => self.observers.iter().for_each(|observer| observer.on_measurement(&measurement)),
             // The machine may learn to ask for more than this driver knows; what it does not know it cannot do.
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use lb_core::{History, LbEvent};
+use lb_core::{ChannelFacts, History, LbEvent, Observer};
 use tokio::time::Instant;
 
 use super::Driver;
@@ -13,6 +13,19 @@ impl Driver {
         let now = Instant::now();
         self.shared.look_back(now);
         self.look_back_at = Some(History::next_look(now.into_std()).into());
+    }
+
+    /// Tells observers what they are about to hear of.
+    pub(super) fn introduce(&self, observers: &[Arc<dyn Observer>]) {
+        let snapshot = self.shared.snapshot.load();
+        let facts = ChannelFacts::new(snapshot.core.policy(), self.connections.security());
+        observers.iter().for_each(|observer| observer.on_channel(&facts));
+    }
+
+    /// Tells these too, from now on.
+    pub(super) fn attach(&mut self, observers: Vec<Arc<dyn Observer>>) {
+        self.introduce(&observers);
+        self.observers.extend(observers);
     }
 
     /// Whether somebody hears events.

@@ -70,6 +70,16 @@ impl Rule {
     }
 }
 
+/// Whether a weight can be used.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Usable {
+    Weight(f64),
+    /// There is none, or the blackout is not over.
+    NotYet,
+    /// The last report is too old.
+    Stale,
+}
+
 /// What the reports of one endpoint say. Written where calls end and read where the schedule is made, without a lock: a report that
 /// comes between two reads counts a period later.
 #[derive(Debug, Default)]
@@ -98,20 +108,20 @@ impl Measured {
     }
 
     /// The weight, if it can be used now.
-    pub(super) fn usable(&self, rule: &Rule, now: Instant) -> Option<f64> {
+    pub(super) fn usable(&self, rule: &Rule, now: Instant) -> Usable {
         let now = ticks(now);
         let (updated, since) = (self.updated.load(Ordering::Relaxed), self.since.load(Ordering::Relaxed));
         if updated == 0 {
-            return None;
+            return Usable::NotYet;
         }
         if age(updated, now) >= rule.expiration {
             self.restart();
-            return None;
+            return Usable::Stale;
         }
         if rule.blackout > Duration::ZERO && (since == 0 || age(since, now) < rule.blackout) {
-            return None;
+            return Usable::NotYet;
         }
-        Some(f64::from_bits(self.weight.load(Ordering::Relaxed)))
+        Usable::Weight(f64::from_bits(self.weight.load(Ordering::Relaxed)))
     }
 }
 

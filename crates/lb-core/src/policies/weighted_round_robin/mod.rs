@@ -41,13 +41,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use self::measured::{Known, Learner, Metric, Rule};
+use self::measured::{Known, Learner, Metric, Rule, Usable};
 use self::scheduler::{Scheduler, Weighted};
 use super::config;
 use super::petiole;
 use crate::connectivity::ConnectivityState;
 use crate::feedback::Feedback;
 use crate::load::LoadReports;
+use crate::observer::Measurement;
 use crate::policy::{ConfigError, LbState, Plan, Policy, SubchannelView};
 use crate::scratch::Sequence;
 use crate::slot::Slot;
@@ -141,11 +142,12 @@ impl WeightedRoundRobin {
 
     fn weigh(&self, now: Instant, row: &SubchannelView) -> Weighted {
         let known = self.endpoints.get(row.slot.index()).and_then(Option::as_ref);
-        let measured = known.and_then(|known| known.measured.usable(&self.rule, now));
+        let usable = known.map_or(Usable::NotYet, |known| known.measured.usable(&self.rule, now));
+        let measured = if let Usable::Weight(weight) = usable { Some(weight) } else { None };
         // What stages made of the resolver's weight.
         let staged = f64::from(row.weight) / f64::from(row.endpoint.attributes.weight.max(1));
         let measured = measured.map(|measured| if row.weight == 0 { measured } else { measured * staged });
-        Weighted { slot: row.slot, weight: row.weight, measured }
+        Weighted { slot: row.slot, weight: row.weight, measured, stale: usable == Usable::Stale }
     }
 }
 
@@ -159,9 +161,14 @@ impl Policy for WeightedRoundRobin {
         if let (true, Some(at)) = (several, now.checked_add(self.update)) {
             plan.wake_at(at);
         }
-        petiole::spread(view, plan, |ready, others| {
+        let mut weights = None;
+        let state = petiole::spread(view, plan, |ready, others| {
             let rows = ready.iter().map(|row| self.weigh(now, row)).collect();
-            Arc::new(Scheduler::new(rows, sequence, others, learner))
-        })
+            let scheduler = Scheduler::new(rows, sequence, others, learner);
+            weights = Some(scheduler.weights());
+            Arc::new(scheduler)
+        });
+        plan.measurements.extend(weights.map(Measurement::Schedule));
+        state
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::feedback::Feedback;
+use crate::observer::ScheduleWeights;
 use crate::pick::{PickArgs, PickResult, Picker, Score};
 use crate::policies::petiole::{self, NotReady};
 use crate::policies::stride::Stride;
@@ -17,6 +18,8 @@ pub(super) struct Weighted {
     pub(super) weight: u32,
     /// By its load reports, as far as they can be used.
     pub(super) measured: Option<f64>,
+    /// Whether they cannot because they are too old.
+    pub(super) stale: bool,
 }
 
 /// `slots` is never empty and parallel to the stride's weights.
@@ -44,6 +47,14 @@ impl Scheduler {
         let weights: Vec<f64> = scheduled().map(weight).collect();
         let slots = scheduled().map(|row| row.slot).collect();
         Self { slots, stride: Stride::new(&weights), sequence, rows, by_load, others, feedback }
+    }
+
+    /// What there is to tell of it.
+    pub(super) fn weights(&self) -> ScheduleWeights {
+        let unusable = |stale: bool| self.rows.iter().filter(|row| row.measured.is_none() && row.stale == stale).count();
+        let count = |stale| u32::try_from(unusable(stale)).unwrap_or(u32::MAX);
+        let weights = self.rows.iter().map(|row| row.measured.unwrap_or(0.0)).collect();
+        ScheduleWeights::new(!self.by_load, count(false), count(true), weights)
     }
 
     fn share(&self, index: usize) -> f64 {

@@ -7,6 +7,7 @@ use crate::connectivity::ConnectivityState::{Connecting, Ready, TransientFailure
 use crate::endpoint::Endpoint;
 use crate::feedback::{Done, Reported};
 use crate::load::LoadReport;
+use crate::observer::Measurement;
 use crate::pick::Picker;
 use crate::policies::WeightedRoundRobin;
 use crate::policies::testing::{Caller, count_fresh, ready, slot, start, view, weighted};
@@ -132,6 +133,28 @@ fn weights_are_calls_by_utilization_after_the_next_update() {
     assert_eq!(world.counts(1_100), [100, 1_000]);
     assert_eq!(count_fresh(&*world.picker, 2, 1_100), [100, 1_000]);
     assert_eq!(Caller::new(1).explain(&*world.picker)[1].reason, "weight 100.0 by its load");
+}
+
+#[test]
+fn each_schedule_is_measured_and_what_is_old_is_not_what_is_new() {
+    let told = |world: &World| match &world.plan.measurements[..] {
+        [Measurement::Schedule(told)] => (told.fallback, told.not_yet_usable, told.stale, told.weights.to_vec()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(&World::at_once(1)), (true, 1, 0, vec![0.0]), "one endpoint has nobody to be weighed against");
+    let mut world = World::new(json!({"blackoutPeriod": "0s", "weightExpirationPeriod": "10s"}), ready(3));
+    assert_eq!(told(&world), (true, 3, 0, vec![0.0; 3]));
+    world.trailers(0, &load(10.0, 1.0));
+    world.trailers(1, &load(10.0, 0.1));
+    world.pass(SECOND);
+    assert_eq!(told(&world), (false, 1, 0, vec![10.0, 100.0, 0.0]));
+    world.trailers(1, &load(10.0, 0.1));
+    world.pass(9 * SECOND);
+    assert_eq!(told(&world), (true, 1, 1, vec![0.0, 100.0, 0.0]), "the first is too old");
+    assert!(World::new(json!({}), view(&[Connecting])).plan.measurements.is_empty(), "there is no schedule");
+    let mut world = World::new(json!({"blackoutPeriod": "5s"}), ready(2));
+    world.report_for(3, &[(0, load(10.0, 1.0)), (1, load(10.0, 1.0))]);
+    assert_eq!(told(&world), (true, 2, 0, vec![0.0; 2]), "they are in their blackout");
 }
 
 #[test]
