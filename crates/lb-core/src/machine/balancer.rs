@@ -46,7 +46,7 @@ pub(super) struct Balancer {
     signal: GateSignal,
     /// Custom ones.
     stages: Vec<Box<dyn Stage>>,
-    current: NamedPolicy,
+    pub(super) current: NamedPolicy,
     pending: Option<NamedPolicy>,
     further: Vec<NamedPolicy>,
 }

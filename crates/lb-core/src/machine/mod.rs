@@ -182,6 +182,11 @@ impl Machine {
         }
     }
 
+    /// The name of the channel's own policy; a switch that has not finished does not count.
+    pub fn policy(&self) -> &str {
+        &self.balancer.current.name
+    }
+
     /// Takes one event. Call [`settle`](Self::settle) after the last one that is ready.
     pub fn handle(&mut self, now: Instant, event: Event, effects: &mut Vec<Effect>) {
         if self.phase == Phase::Shutdown {

@@ -17,8 +17,7 @@ impl Driver {
 
     /// Tells observers what they are about to hear of.
     pub(super) fn introduce(&self, observers: &[Arc<dyn Observer>]) {
-        let snapshot = self.shared.snapshot.load();
-        let facts = ChannelFacts::new(snapshot.core.policy(), self.connections.security());
+        let facts = ChannelFacts::new(self.machine.policy(), self.connections.security());
         observers.iter().for_each(|observer| observer.on_channel(&facts));
     }
 
