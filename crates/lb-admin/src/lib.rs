@@ -1,7 +1,7 @@
 //! Looking at channels and steering them while they run.
 //!
 //! A program keeps its channels under names in [`Services`], which does not keep them alive, and offers them to those who run it: by HTTP
-//! with [`Admin`] (feature `http`), and by gRPC's channelz (feature `channelz`).
+//! with `Admin` (feature `http`), and by gRPC's channelz (feature `channelz`).
 #![cfg_attr(
     feature = "http",
     doc = r#"
