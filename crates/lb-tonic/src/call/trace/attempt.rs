@@ -137,7 +137,7 @@ impl AttemptWatch {
 
     /// It goes there; `now` is for the time it has waited, if it did.
     pub(super) fn placed(
-        &mut self,
+        &self,
         connected: &Arc<Connected>,
         waited: Option<Instant>,
         policy: Option<&str>,
