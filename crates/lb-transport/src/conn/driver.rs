@@ -1,7 +1,7 @@
 //! The task of one connection: it polls h2, sends what h2 wrote, and watches what arrives.
 //!
-//! One turn: poll h2 until it waits; send the writes kept back; look at what the sniffer saw (a new stream limit, a GOAWAY);
-//! then the timers. The task ends when h2 is done, when the peer is found dead, or when it is aborted; however it ends, dropping it
+//! One turn: let those run first who are about to send more; poll h2 until it waits; send the writes kept back; look at what the sniffer
+//! saw (a new stream limit, a GOAWAY); then the timers. The task ends when h2 is done, when the peer is found dead, or when it is aborted; however it ends, dropping it
 //! leaves the pool and closes the socket.
 
 use std::io;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Ping, PingPong};
+use tokio::runtime::RuntimeFlavor;
 use tokio::time::{Instant, Sleep};
 
 use super::bdp::Bdp;
@@ -72,6 +73,10 @@ pub(crate) struct Driver {
     noted: Noted,
     /// A SETTINGS frame went by that h2 may not have applied yet.
     limit_stale: bool,
+    /// Whether the runtime has several threads; see [`steps_back`](Self::steps_back).
+    crowded: bool,
+    /// Whether the turn to come has been put off.
+    put_off: bool,
 }
 
 impl Driver {
@@ -82,6 +87,7 @@ impl Driver {
         let timer = keepalive.as_ref().map(|keepalive| Box::pin(tokio::time::sleep(keepalive.time)));
         let bdp = config.adaptive_window.then(|| Bdp::new(MIN_WINDOW, now));
         let pings = if keepalive.is_some() || bdp.is_some() { connection.ping_pong() } else { None };
+        let crowded = link.runtime.runtime_flavor() != RuntimeFlavor::CurrentThread;
         Self {
             connection,
             wire,
@@ -94,7 +100,18 @@ impl Driver {
             read: 0,
             noted: Noted::default(),
             limit_stale: true,
+            crowded,
+            put_off: false,
         }
+    }
+
+    /// Whether to let other tasks run first. A runtime with several threads runs a task at once that another one has woken, ahead of all
+    /// that are ready: of a hundred calls that are about to be sent each would have a turn of its own, with a write and a system call. A
+    /// turn that is put off once comes behind them and takes all of them along. A call that is alone has nobody to wait for, and
+    /// a runtime with one thread runs tasks in the order they were woken in anyway.
+    fn steps_back(&mut self) -> bool {
+        self.put_off = self.crowded && !self.put_off && self.link.in_flight() > 1;
+        self.put_off
     }
 
     /// Ready when the connection is over.
@@ -250,6 +267,10 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let me = self.get_mut();
+        if me.steps_back() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let reason = ready!(me.turn(cx));
         tracing::debug!(%reason, "connection is over");
         me.link.end(reason);
