@@ -1,5 +1,7 @@
 //! The channel a generated client calls.
 
+mod begin;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -25,7 +27,7 @@ use tower_service::Service;
 
 use crate::breakers::NoBreaker;
 use crate::builder::LbChannelBuilder;
-use crate::call::{Call, Configured, Guard, Head, LastFailure, Picked, ResponseBody, find_endpoint, pick_first};
+use crate::call::{Call, Configured, Head, LastFailure, ResponseBody, find_endpoint};
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::events::Events;
@@ -342,32 +344,11 @@ impl Service<Request<Body>> for LbChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Call {
-        let watch = self.handle.config().observers.as_ref().and_then(|observers| observers.begin(&request));
-        let arrival = match self.handle.shared().limits.flood() {
-            Ok(arrival) => arrival,
-            Err(shed) => return Call::refused(Arc::clone(&self.handle), shed, watch),
-        };
-        let (mut head, body) = Head::new(request);
-        if let Err(shed) = self.handle.shared().limits.admit(arrival, &head) {
-            return Call::refused(Arc::clone(&self.handle), shed, watch);
+        let begun = self.handle.config().observers.as_ref().and_then(|observers| observers.begin(&request));
+        match self.handle.shared().limits.flood() {
+            Ok(arrival) => self.begin(request, arrival, begun),
+            Err(shed) => Call::refused(Arc::clone(&self.handle), shed, begun),
         }
-        if let Some(sessions) = self.handle.sessions() {
-            sessions.prepare(&mut head);
-        }
-        let snapshot = self.snapshot.load();
-        head.configure(&snapshot.rules);
-        let began = self.picks.begin();
-        let guard = match pick_first(&self.handle, snapshot, &head, &mut self.scratch) {
-            Picked::Connected(placement) => {
-                placement.connect.into_iter().for_each(|slot| self.handle.shared().inbox.connect(slot));
-                let guard = Guard::new(placement);
-                self.picks.picked(began, &self.handle.shared().selection);
-                Some(guard)
-            }
-            // Anything else is decided, or waited for, by the call itself.
-            _ => None,
-        };
-        Call::new(Arc::clone(&self.handle), head, body, guard, watch)
     }
 }
 

@@ -40,7 +40,8 @@ impl Service<Request<Body>> for ConnectionService {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let mut attempt = self.transport.send(request.map(RequestBody::once));
+        let (parts, body) = request.into_parts();
+        let mut attempt = self.transport.send(Request::from_parts(parts, ()), RequestBody::once(body));
         async move {
             let response = std::future::poll_fn(|cx| attempt.poll(cx)).await.map_err(status)?;
             Ok(response.map(|body| Body::new(PlainBody(body))))

@@ -1,18 +1,33 @@
 //! The deadline of a call: the caller's `grpc-timeout`, the channel's own timeout, whichever is earlier.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::header;
 
 /// The most digits the header may have.
 const MAX_DIGITS: usize = 8;
 
+/// When a call is out of time, and what wakes it then.
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) sleep: Pin<Box<Sleep>>,
+    /// Whether the header the caller set still tells the server the truth.
+    pub(crate) announced: bool,
+}
+
+impl Deadline {
+    pub(crate) fn new(at: Instant, announced: bool) -> Self {
+        Self { at, sleep: Box::pin(tokio::time::sleep_until(at)), announced }
+    }
+}
+
 /// The timeout in a call's headers; `None` if there is none or it cannot be read (servers ignore such a header too).
 pub(crate) fn header_timeout(headers: &HeaderMap) -> Option<Duration> {
-    parse(headers.get(&header::TIMEOUT)?.as_bytes())
+    parse(header::get(headers, &header::TIMEOUT)?.as_bytes())
 }
 
 fn parse(value: &[u8]) -> Option<Duration> {

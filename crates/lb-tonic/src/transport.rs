@@ -36,8 +36,7 @@ pub(crate) trait OtherTransport: Send + Sync + 'static {
     fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>>;
 }
 
-/// An attempt on its way. The large variant is the common one; a box would cost every call an allocation.
-#[expect(clippy::large_enum_variant, reason = "boxing the common variant is the cost this type exists to avoid")]
+/// An attempt on its way. The larger variant is the common one; a box would cost every call an allocation.
 pub(crate) enum AttemptFuture {
     H2(ResponseFuture<RequestBody>),
     Other(BoxFuture<'static, Result<Response<Body>, BoxError>>),
@@ -69,11 +68,21 @@ pub(crate) enum AttemptErrorKind {
 }
 
 impl AnyTransport {
-    #[inline]
-    pub(crate) fn send(&self, request: Request<RequestBody>) -> AttemptFuture {
+    /// Sends a request when the attempt is first polled.
+    pub(crate) fn send(&self, head: Request<()>, body: RequestBody) -> AttemptFuture {
+        let request = head.map(|()| body);
         match self {
             Self::H2(transport) => AttemptFuture::H2(transport.send(request)),
             Self::Other(transport) => AttemptFuture::Other(transport.send(request.map(Body::new))),
+        }
+    }
+
+    /// Sends a request at once, if it can be sent; the attempt is to be polled next.
+    #[inline]
+    pub(crate) fn start(&self, cx: &mut Context<'_>, head: Request<()>, body: RequestBody) -> AttemptFuture {
+        match self {
+            Self::H2(transport) => AttemptFuture::H2(transport.start(cx, head, body)),
+            Self::Other(_) => self.send(head, body),
         }
     }
 }

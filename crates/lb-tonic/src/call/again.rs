@@ -13,11 +13,11 @@ use crate::observe::AttemptKind;
 use crate::repeats::Repeat;
 use crate::transport::{AnyBody, AttemptError};
 
-use super::head::Head;
+use super::guard::Guard;
+use super::hedging::Hedging;
 use super::judged::{Cause, Failed, trailers_only};
-use super::request_body::Content;
-use super::seek::{Backoff, Seek, Seeking};
-use super::{Call, ResponseBody, Sending, State};
+use super::seek::Backoff;
+use super::{Call, ResponseBody, State};
 
 /// The response for the caller, or nothing yet: the call has moved on.
 type Step = Result<Option<Response<ResponseBody>>, Status>;
@@ -25,8 +25,8 @@ type Step = Result<Option<Response<ResponseBody>>, Status>;
 impl Call {
     /// The policy that retries this call.
     #[inline]
-    pub(super) fn retry_policy<'a>(&'a self, head: &'a Head) -> Option<&'a RetryPolicy> {
-        match self.handle.config().repeats.of(head.configured.method())? {
+    pub(super) fn retry_policy(&self) -> Option<&RetryPolicy> {
+        match self.handle.config().repeats.of(self.head.configured.method())? {
             Repeat::Retry(policy) => Some(policy),
             Repeat::Hedge(_) => None,
         }
@@ -34,65 +34,77 @@ impl Call {
 
     /// The policy that hedges this call.
     #[inline]
-    pub(super) fn hedging_policy(&self, head: &Head) -> Option<HedgingPolicy> {
+    pub(super) fn hedging_policy(&self) -> Option<HedgingPolicy> {
         let repeats = &self.handle.config().repeats;
-        match repeats.of(head.configured.method())? {
+        match repeats.of(self.head.configured.method())? {
             Repeat::Hedge(policy) => policy.clone().limited(repeats.max_attempts),
             Repeat::Retry(_) => None,
         }
     }
 
+    /// Begins the attempts of a call that has several at once.
+    #[cold]
+    pub(super) fn hedge(&mut self, policy: HedgingPolicy) -> Result<(), CallError> {
+        let at = self.deadline.as_ref().map(|deadline| deadline.at);
+        if at.is_some_and(|at| at <= Instant::now()) {
+            return Err(self.too_late());
+        }
+        let (Some(guard), seek) = (self.guard.take(), self.lend()) else { return Err(CallError::Closed) };
+        self.state = State::Hedging(Box::new(Hedging::new(&self.handle, policy, at, seek, guard)));
+        Ok(())
+    }
+
     /// The attempt ended without an answer.
     #[cold]
-    pub(super) fn attempt_ended(&mut self, result: Result<Response<AnyBody>, AttemptError>, mut sending: Sending) -> Step {
-        let failed = Failed::new(&mut sending.guard, result, sending.content.is_repeatable());
+    pub(super) fn attempt_ended(&mut self, result: Result<Response<AnyBody>, AttemptError>) -> Step {
+        let Some(mut guard) = self.guard.take() else { return Err(no_attempt()) };
+        let failed = Failed::new(&mut guard, result, self.content.is_repeatable());
         if self.is_late(&failed) {
-            let waiting_for = WaitingFor::Response(sending.guard.connected.endpoint.key().clone());
-            if let Some(watch) = sending.guard.watch() {
+            let waiting_for = WaitingFor::Response(guard.connected.endpoint.key().clone());
+            if let Some(watch) = guard.watch() {
                 watch.ends(Code::DeadlineExceeded);
             }
             return Err(CallError::DeadlineExceeded { waiting_for }.into());
         }
-        self.follow(failed, sending)
+        self.follow(failed, guard)
     }
 
     /// The attempt took longer than its policy lets it.
     #[cold]
-    pub(super) fn attempt_too_long(&mut self, mut sending: Sending) -> Step {
-        let timeout = self.retry_policy(&sending.head).and_then(RetryPolicy::attempt_timeout).unwrap_or_default();
-        let failed = Failed::too_long(&mut sending.guard, timeout, sending.content.is_repeatable());
-        self.follow(failed, sending)
+    pub(super) fn attempt_too_long(&mut self) -> Step {
+        let Some(mut guard) = self.guard.take() else { return Err(no_attempt()) };
+        let timeout = self.retry_policy().and_then(RetryPolicy::attempt_timeout).unwrap_or_default();
+        let failed = Failed::too_long(&mut guard, timeout, self.content.is_repeatable());
+        self.follow(failed, guard)
     }
 
-    fn follow(&mut self, failed: Failed, sending: Sending) -> Step {
-        let Sending { attempt, mut guard, mut head, content, .. } = sending;
-        // The stream of an attempt that was given up is reset before there is another one.
-        drop(attempt);
+    fn follow(&mut self, failed: Failed, mut guard: Guard) -> Step {
         let endpoint = Some(guard.connected.endpoint.key().clone());
-        match self.decide(&mut head, &failed) {
-            Next::Surface(_) if head.history.is_empty() => match failed.cause {
+        match self.decide(&failed) {
+            Next::Surface(_) if self.head.history.is_empty() => match failed.cause {
                 Cause::Answer(response) => {
                     let status = trailers_only(&response);
-                    self.respond(response, status, guard, head, &content).map(Some)
+                    self.guard = Some(guard);
+                    self.respond(response, status).map(Some)
                 }
                 Cause::Error(error) => Err(error.into()),
             },
-            Next::Surface(why) => Err(head.history.exhausted(endpoint, failed, why)),
+            Next::Surface(why) => Err(self.head.history.exhausted(endpoint, failed, why)),
             Next::Transparent => {
                 // Nothing was learnt about the endpoint.
                 guard.forget();
-                head.unusable = (failed.ending.reached == Reached::NotSent).then(|| Arc::clone(&guard.connected));
-                head.tried.push(guard.connected.slot);
+                self.head.unusable = (failed.ending.reached == Reached::NotSent).then(|| Arc::clone(&guard.connected));
+                self.head.tried.push(guard.connected.slot);
                 drop(guard);
-                head.follow.next(AttemptKind::Transparent, head.attempts.counted());
-                self.again(head, content, None);
+                self.head.follow.next(AttemptKind::Transparent, self.head.attempts.counted());
+                self.again(None);
                 Ok(None)
             }
             Next::Retry(delay) => {
-                head.tried.push(guard.connected.slot);
+                self.head.tried.push(guard.connected.slot);
                 drop(guard);
-                let last = head.history.add(endpoint, &failed);
-                self.again(head, content, Some((delay, last)));
+                let last = self.head.history.add(endpoint, &failed);
+                self.again(Some((delay, last)));
                 Ok(None)
             }
         }
@@ -100,20 +112,19 @@ impl Call {
 
     /// There is no endpoint for the attempt.
     #[cold]
-    pub(super) fn pick_failed(&mut self, seek: Seek, error: CallError) -> Step {
-        let Seek { mut head, content, .. } = seek;
+    pub(super) fn pick_failed(&mut self, error: CallError) -> Step {
         if !error.is_of_the_moment() {
             return Err(error.into());
         }
-        let failed = Failed::to_pick(error, content.is_repeatable());
-        head.attempts.begin();
-        match self.decide(&mut head, &failed) {
+        let failed = Failed::to_pick(error, self.content.is_repeatable());
+        self.head.attempts.begin();
+        match self.decide(&failed) {
             Next::Retry(delay) => {
-                let last = head.history.add(None, &failed);
-                self.again(head, content, Some((delay, last)));
+                let last = self.head.history.add(None, &failed);
+                self.again(Some((delay, last)));
                 Ok(None)
             }
-            Next::Surface(why) if !head.history.is_empty() => Err(head.history.exhausted(None, failed, why)),
+            Next::Surface(why) if !self.head.history.is_empty() => Err(self.head.history.exhausted(None, failed, why)),
             Next::Surface(_) | Next::Transparent => match failed.cause {
                 Cause::Error(error) => Err(error.into()),
                 Cause::Answer(_) => Err(Status::internal("a pick has no answer")),
@@ -121,24 +132,24 @@ impl Call {
         }
     }
 
-    fn decide(&self, head: &mut Head, failed: &Failed) -> Next {
+    fn decide(&mut self, failed: &Failed) -> Next {
         let limit = self.handle.config().repeats.max_attempts;
-        let policy = self.retry_policy(head).and_then(|policy| policy.clone().limited(limit));
+        let policy = self.retry_policy().and_then(|policy| policy.clone().limited(limit));
         // Where no policy decides there is no delay to spread.
         let entropy = policy.as_ref().map_or(0, |_| self.handle.scratch().random());
-        head.attempts.after(&failed.ending, policy.as_ref(), &self.handle.shared().throttle, entropy)
+        self.head.attempts.after(&failed.ending, policy.as_ref(), &self.handle.shared().throttle, entropy)
     }
 
     /// Seeks an endpoint for another attempt, after a delay if any.
-    fn again(&mut self, mut head: Head, content: Content, delay: Option<(Duration, Arc<str>)>) {
+    fn again(&mut self, delay: Option<(Duration, Arc<str>)>) {
+        let head = &mut self.head;
         head.restore();
-        self.forget_announced();
         let backoff = delay.and_then(|(delay, last)| {
             head.follow.next(AttemptKind::Retry, head.attempts.counted());
             let attempt = head.attempts.counted() + 1;
             Some(Backoff { until: Instant::now().checked_add(delay)?, attempt, last })
         });
-        self.state = State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek::new(head, content), backoff));
+        self.seek(backoff);
     }
 
     /// Whether the attempt was cancelled by the server because the deadline passed, which it may notice a moment before us. tonic's
@@ -146,4 +157,10 @@ impl Call {
     fn is_late(&self, failed: &Failed) -> bool {
         failed.ending.code == Code::Cancelled as i32 && self.deadline.as_ref().is_some_and(|deadline| deadline.at <= Instant::now())
     }
+}
+
+/// There is none without an endpoint.
+#[cold]
+fn no_attempt() -> Status {
+    Status::internal("an attempt without an endpoint")
 }

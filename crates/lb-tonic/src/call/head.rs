@@ -22,7 +22,7 @@ use super::retained::Retained;
 use super::trace::Follow;
 
 /// Path, metadata, wishes and history of a call.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Head {
     pub(crate) uri: Uri,
     /// The caller's, until the first attempt takes them; restored for a later one.
@@ -76,7 +76,7 @@ impl Head {
     }
 
     /// The request of the attempt of `guard`, which takes the headers.
-    pub(super) fn request(&mut self, body: RequestBody, guard: &mut Guard) -> Request<RequestBody> {
+    pub(super) fn request(&mut self, mut body: RequestBody, guard: &mut Guard) -> (Request<()>, RequestBody) {
         if self.retained.is_empty() {
             self.retained = Retained::new(&self.headers);
         }
@@ -84,14 +84,14 @@ impl Head {
         if previous > 0 {
             self.headers.insert(&header::PREVIOUS_ATTEMPTS, previous.into());
         }
-        let mut request = Request::new(body);
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = Version::HTTP_2;
-        *request.headers_mut() = std::mem::take(&mut self.headers);
         let policy = self.hints.as_deref().or_else(|| self.configured.hints()).and_then(|hints| hints.policy.as_deref());
-        self.follow.placed(&mut request, guard, policy);
-        request
+        self.follow.placed(&mut self.headers, &mut body, guard, policy);
+        let mut head = Request::new(());
+        *head.method_mut() = Method::POST;
+        *head.uri_mut() = self.uri.clone();
+        *head.version_mut() = Version::HTTP_2;
+        *head.headers_mut() = std::mem::take(&mut self.headers);
+        (head, body)
     }
 
     /// Makes ready for another attempt.

@@ -242,8 +242,8 @@ impl Hedging {
             deadline::set_remaining(&mut head.headers, deadline, Instant::now());
         }
         self.head.tried.push(guard.connected.slot);
-        let request = head.request(body, &mut guard);
-        let attempt = guard.connected.transport.send(request);
+        let (head_of_attempt, body) = head.request(body, &mut guard);
+        let attempt = guard.connected.transport.send(head_of_attempt, body);
         self.running.push(Hedge { attempts: head.attempts, stage: Stage::Sending { attempt, guard, epoch } });
         self.stirred = true;
         Poll::Pending

@@ -37,13 +37,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::Response;
+use http::{Request, Response};
 use lb_core::retry::RetryPolicy;
 use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::deadline;
+use crate::deadline::{self, Deadline};
 use crate::error::{CallError, WaitingFor};
 use crate::inspect::Tally;
 use crate::picked::PickedEndpoint;
@@ -59,42 +59,38 @@ pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
 pub(crate) use search::find_endpoint;
 pub(crate) use seek::{LastFailure, Picked, pick_by_policy, pick_first};
-pub(crate) use trace::Observers;
+pub(crate) use trace::{Begun, Observers};
 
 use hedging::{Hedging, Won};
 use judged::{is_answer, trailers_only};
 use request_body::{Beginning, Content};
-use seek::{Seek, Seeking};
-use trace::{Begun, CallGuard, Follow};
+use seek::{Backoff, Seek, Seeking};
+use trace::{CallGuard, Follow};
 
 /// The future of one call. Resolves with the response's headers; the rest comes with its body.
+///
+/// What a call is stays where it is from the first poll to the last; only its state changes, which is small.
 #[must_use = "futures do nothing unless polled"]
 pub struct Call {
     handle: Arc<Handle>,
     deadline: Option<Deadline>,
+    /// Dropped first: the stream of an attempt is reset before its endpoint counts it as ended.
     state: State,
+    /// The endpoint of the attempt on its way, or of the first to come.
+    pub(crate) guard: Option<Guard>,
+    /// Lent to a search for an endpoint and to attempts beside each other, as is `content`.
+    pub(crate) head: Head,
+    /// Empty until the request has been looked at.
+    content: Content,
     /// Tells who observes the call how it ends. Dropped after everything that belongs to an attempt.
     watch: Option<CallGuard>,
     /// Counts the call, if its channel does.
     tally: Option<Tally>,
 }
 
-struct Deadline {
-    at: Instant,
-    sleep: Pin<Box<Sleep>>,
-    /// Whether the header the caller set still tells the server the truth.
-    announced: bool,
-}
-
-impl Deadline {
-    fn new(at: Instant, announced: bool) -> Self {
-        Self { at, sleep: Box::pin(tokio::time::sleep_until(at)), announced }
-    }
-}
-
-#[expect(clippy::large_enum_variant, reason = "the largest is the common one; a box would be one more allocation for each call")]
 enum State {
-    Opening(Opening),
+    /// The request has not been looked at.
+    Opening(Beginning),
     Seeking(Seeking),
     Sending(Sending),
     /// Shed before anything was done for it.
@@ -103,21 +99,11 @@ enum State {
     Done,
 }
 
-/// A call whose request has not been looked at.
-struct Opening {
-    head: Head,
-    guard: Option<Guard>,
-    request: Beginning,
-}
-
-/// A call with an attempt on its way.
+/// An attempt on its way.
 struct Sending {
     attempt: AttemptFuture,
     /// How long the attempt may take, if its policy says.
     timer: Option<Pin<Box<Sleep>>>,
-    guard: Guard,
-    head: Head,
-    content: Content,
 }
 
 impl Sending {
@@ -134,20 +120,39 @@ impl Sending {
 }
 
 impl Call {
-    /// A call that goes to the endpoint of `guard`, or has to look for one.
-    pub(crate) fn new(handle: Arc<Handle>, mut head: Head, body: Body, guard: Option<Guard>, begun: Option<Begun>) -> Self {
-        let watch = begun.map(|begun| begun.at(guard.as_ref().map_or_else(Instant::now, Guard::started)));
-        head.follow = Follow::new(watch.as_ref());
+    /// A call that has yet to be [prepared](Self::prepare), and to find its endpoint.
+    #[inline]
+    pub(crate) fn new(handle: Arc<Handle>, request: Request<Body>) -> Self {
+        let tally = handle.birth().tally();
+        let (head, body) = Head::new(request);
+        let state = State::Opening(Beginning::new(body));
+        Self { handle, deadline: None, state, guard: None, head, content: Content::default(), watch: None, tally }
+    }
+
+    /// It is observed from its pick on, if it has one: the pick has read the clock, and once is enough.
+    pub(crate) fn observe(&mut self, begun: Begun) {
+        let watch = begun.at(self.guard.as_ref().map_or_else(Instant::now, Guard::started));
+        self.head.follow = Follow::new(Some(&watch));
+        self.watch = Some(watch);
+    }
+
+    /// Follows what is known of its method.
+    #[inline]
+    pub(crate) fn prepare(&mut self) {
+        let (head, config) = (&self.head, self.handle.config());
         let header = deadline::header_timeout(&head.headers);
         // What is not settled is known when an endpoint has been found.
         let method = head.configured.timeout().filter(|_| head.configured.is_settled());
-        let timeout = [header, handle.config().timeout, method].into_iter().flatten().min();
+        let timeout = [header, config.timeout, method].into_iter().flatten().min();
         // A time that cannot be added to the present is no deadline.
-        let deadline = timeout.and_then(|timeout| Some((timeout, Instant::now().checked_add(timeout)?)));
-        let deadline = deadline.map(|(timeout, at)| Deadline::new(at, header == Some(timeout) && !timeout.is_zero()));
-        let request = Beginning::new(body, head.configured.max_request(handle.config().max_request));
-        let tally = handle.birth().tally();
-        Self { handle, deadline, state: State::Opening(Opening { head, guard, request }), watch, tally }
+        if let Some(timeout) = timeout
+            && let Some(at) = Instant::now().checked_add(timeout)
+        {
+            self.deadline = Some(Deadline::new(at, header == Some(timeout) && !timeout.is_zero()));
+        }
+        if let (State::Opening(request), Some(limit)) = (&mut self.state, head.configured.max_request(config.max_request)) {
+            request.limit(limit);
+        }
     }
 
     /// A call that is over before it begins.
@@ -155,19 +160,21 @@ impl Call {
     pub(crate) fn refused(handle: Arc<Handle>, error: CallError, begun: Option<Begun>) -> Self {
         let watch = begun.map(|begun| begun.at(Instant::now()));
         let tally = handle.birth().tally();
-        Self { handle, deadline: None, state: State::Refused(error.into()), watch, tally }
+        let state = State::Refused(error.into());
+        Self { handle, deadline: None, state, guard: None, head: Head::default(), content: Content::default(), watch, tally }
     }
 
-    /// Begins an attempt at the endpoint of `guard`.
-    fn send(&mut self, mut head: Head, content: Content, mut guard: Guard) -> Result<State, CallError> {
-        if let Some(policy) = self.hedging_policy(&head) {
-            let at = self.deadline.as_ref().map(|deadline| deadline.at);
-            if at.is_some_and(|at| at <= Instant::now()) {
-                return Err(self.too_late());
-            }
-            return Ok(State::Hedging(Box::new(Hedging::new(&self.handle, policy, at, Seek::new(head, content), guard))));
+    #[cold]
+    pub(crate) fn refuse(&mut self, error: CallError) {
+        self.state = State::Refused(error.into());
+    }
+
+    /// Begins an attempt at the endpoint that was found.
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), CallError> {
+        if let Some(policy) = self.hedging_policy() {
+            return self.hedge(policy);
         }
-        head.attempts.begin();
+        self.head.attempts.begin();
         if let Some(deadline) = &mut self.deadline
             && !std::mem::replace(&mut deadline.announced, false)
         {
@@ -175,19 +182,30 @@ impl Call {
             if deadline.at <= now {
                 return Err(self.too_late());
             }
-            deadline::set_remaining(&mut head.headers, deadline.at, now);
+            deadline::set_remaining(&mut self.head.headers, deadline.at, now);
         }
-        let Some(body) = content.attempt() else {
+        let Some(guard) = &mut self.guard else { return Err(CallError::Closed) };
+        let Some(body) = self.content.attempt() else {
             return Err(CallError::Lost {
                 endpoint: guard.connected.endpoint.key().clone(),
                 reason: "the attempt before was not taken, and the request is too large to be sent again".into(),
             });
         };
-        let request = head.request(body, &mut guard);
-        let attempt = guard.connected.transport.send(request);
-        let timeout = self.retry_policy(&head).and_then(RetryPolicy::attempt_timeout);
+        let (head, body) = self.head.request(body, guard);
+        let attempt = guard.connected.transport.start(cx, head, body);
+        let timeout = self.retry_policy().and_then(RetryPolicy::attempt_timeout);
         let timer = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-        Ok(State::Sending(Sending { attempt, timer, guard, head, content }))
+        self.state = State::Sending(Sending { attempt, timer });
+        Ok(())
+    }
+
+    /// Gives away what the call is, to be [given back](Self::take_back).
+    fn lend(&mut self) -> Seek {
+        Seek::new(std::mem::take(&mut self.head), std::mem::take(&mut self.content))
+    }
+
+    fn take_back(&mut self, head: Head, content: Content) {
+        (self.head, self.content) = (head, content);
     }
 
     /// The deadline has passed before there was an attempt to send.
@@ -212,35 +230,27 @@ impl Call {
     }
 
     /// Follows what the service config says that came while the call was waiting for it.
-    fn follow_config(&mut self, head: &Head, content: &Content) -> Result<(), CallError> {
-        let at = head.configured.until();
+    fn follow_config(&mut self) -> Result<(), CallError> {
+        let at = self.head.configured.until();
         if let Some(at) = at.filter(|at| self.deadline.as_ref().is_none_or(|deadline| *at < deadline.at)) {
             self.deadline = Some(Deadline::new(at, false));
         }
-        head.configured.max_request(self.handle.config().max_request).map_or(Ok(()), |limit| content.limit(limit))
+        let limit = self.head.configured.max_request(self.handle.config().max_request);
+        limit.map_or(Ok(()), |limit| self.content.limit(limit))
     }
 
-    /// Sends, or seeks first.
-    fn advance(&mut self, head: Head, content: Content, guard: Option<Guard>) -> Result<State, CallError> {
-        match guard {
-            Some(guard) => self.send(head, content, guard),
-            None => {
-                self.forget_announced();
-                Ok(State::Seeking(Seeking::new(Arc::clone(&self.handle), Seek::new(head, content), None)))
-            }
-        }
+    /// Looks for an endpoint, after this wait if any.
+    #[cold]
+    fn seek(&mut self, backoff: Option<Backoff>) {
+        self.forget_announced();
+        self.state = State::Seeking(Seeking::new(Arc::clone(&self.handle), self.lend(), backoff));
     }
 
     /// The response that the caller gets, with its status if that came without messages.
-    fn respond(
-        &mut self,
-        response: Response<AnyBody>,
-        status: Option<Code>,
-        mut guard: Guard,
-        mut head: Head,
-        content: &Content,
-    ) -> Result<Response<ResponseBody>, Status> {
-        content.commit(None);
+    fn respond(&mut self, response: Response<AnyBody>, status: Option<Code>) -> Result<Response<ResponseBody>, Status> {
+        self.content.commit(None);
+        let Some(guard) = &mut self.guard else { return Err(Status::internal("an answer without an attempt")) };
+        let head = &mut self.head;
         let (mut parts, body) = response.into_parts();
         if let (Some(tie), Some(sessions)) = (&guard.tie, self.handle.sessions()) {
             sessions.answer(tie, &guard.connected, &mut parts.headers);
@@ -259,52 +269,59 @@ impl Call {
         let deadline = self.deadline.take().map(|deadline| deadline.sleep);
         let limit = head.configured.max_response(self.handle.config().max_response);
         let trailers = status.map(|code| (code, &parts.headers));
-        let body = ResponseBody::new(body, guard, trailers, deadline, limit);
+        let body = ResponseBody::new(body, self.guard.take(), trailers, deadline, limit);
         Ok(Response::from_parts(parts, body))
     }
 
     /// Polls what the call is doing now. `Ok(None)` means it has moved on and can be polled again.
     fn poll_state(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Response<ResponseBody>>, Status>> {
         match &mut self.state {
-            State::Opening(opening) => {
-                opening.request.poll(cx)?;
-                let State::Opening(opening) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+            State::Opening(request) => {
+                request.poll(cx)?;
                 let repeats = &self.handle.config().repeats;
-                let limited = repeats.of(opening.head.configured.method()).is_some();
-                let content = opening.request.into_content(&repeats.allowance, limited);
-                self.state = self.advance(opening.head, content, opening.guard)?;
+                let limited = repeats.of(self.head.configured.method()).is_some();
+                self.content = request.take_content(&repeats.allowance, limited);
+                match self.guard {
+                    Some(_) => self.send(cx)?,
+                    None => self.seek(None),
+                }
             }
             State::Seeking(seeking) => match ready!(seeking.poll(cx)) {
                 Ok((seek, guard)) => {
-                    let seek = *seek;
-                    if seek.was_unsettled {
-                        self.follow_config(&seek.head, &seek.content)?;
+                    let Seek { head, content, was_unsettled } = *seek;
+                    self.take_back(head, content);
+                    self.guard = Some(guard);
+                    if was_unsettled {
+                        self.follow_config()?;
                     }
-                    self.state = self.send(seek.head, seek.content, guard)?;
+                    self.send(cx)?;
                 }
-                Err((seek, error)) => return Poll::Ready(self.pick_failed(*seek, error)),
+                Err((seek, error)) => {
+                    self.take_back(seek.head, seek.content);
+                    return Poll::Ready(self.pick_failed(error));
+                }
             },
             State::Sending(sending) => {
-                let Some(result) = ready!(sending.poll(cx)) else {
-                    let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
-                    return Poll::Ready(self.attempt_too_long(sending));
-                };
-                let State::Sending(sending) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
+                let result = ready!(sending.poll(cx));
+                // The stream of an attempt that is given up is reset before there is another one.
+                self.state = State::Done;
+                let Some(result) = result else { return Poll::Ready(self.attempt_too_long()) };
                 let status = result.as_ref().ok().and_then(trailers_only);
                 return Poll::Ready(match result {
                     Ok(response) if is_answer(&response, status) => {
                         self.handle.shared().throttle.succeeded();
-                        let Sending { guard, head, content, .. } = sending;
-                        self.respond(response, status, guard, head, &content).map(Some)
+                        self.respond(response, status).map(Some)
                     }
-                    result => self.attempt_ended(result, sending),
+                    result => self.attempt_ended(result),
                 });
             }
             State::Hedging(hedging) => {
                 let Won { response, status, guard } = ready!(hedging.poll(cx))?;
                 let State::Hedging(hedging) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
                 let (head, content) = hedging.into_parts();
-                return Poll::Ready(self.respond(response, status, guard, head, &content).map(Some));
+                self.take_back(head, content);
+                self.guard = Some(guard);
+                return Poll::Ready(self.respond(response, status).map(Some));
             }
             State::Refused(_) => {
                 let State::Refused(status) = std::mem::replace(&mut self.state, State::Done) else { return Poll::Pending };
@@ -318,9 +335,11 @@ impl Call {
     /// The call ends with this status.
     fn failed(&mut self, status: Status) -> Status {
         self.tally = None;
+        // Whatever attempt there still was is over before the call is.
+        self.state = State::Done;
+        self.guard = None;
         if let Some(watch) = self.watch.take() {
-            // Whatever attempt there still was is over before the call is.
-            self.state = State::Done;
+            self.head.follow = Follow::default();
             watch.failed(&status);
         }
         status
@@ -332,9 +351,12 @@ impl Call {
         self.tell_late();
         let seeking = matches!(self.state, State::Seeking(_));
         let waiting_for = match std::mem::replace(&mut self.state, State::Done) {
-            State::Sending(mut sending) => {
-                sending.guard.ends(Code::DeadlineExceeded);
-                WaitingFor::Response(sending.guard.connected.endpoint.key().clone())
+            State::Sending(sending) => {
+                drop(sending);
+                self.guard.take().map_or(WaitingFor::Endpoint(None), |mut guard| {
+                    guard.ends(Code::DeadlineExceeded);
+                    WaitingFor::Response(guard.connected.endpoint.key().clone())
+                })
             }
             State::Seeking(seeking) => seeking.waiting_for(Instant::now()),
             State::Hedging(mut hedging) => hedging.give_up(),

@@ -65,8 +65,13 @@ enum Outgoing {
 }
 
 impl Beginning {
-    pub(crate) fn new(source: Body, limit: Option<usize>) -> Self {
-        Self { source, taken: [None, None], whole: false, limit: limit.map(|limit| MessageSize::new("request", limit)) }
+    pub(crate) fn new(source: Body) -> Self {
+        Self { source, taken: [None, None], whole: false, limit: None }
+    }
+
+    /// Limits messages, before any was looked at.
+    pub(crate) fn limit(&mut self, limit: usize) {
+        self.limit = Some(MessageSize::new("request", limit));
     }
 
     /// Looks at what is there now; never waits, because a stream's headers must go out before its first message.
@@ -91,9 +96,10 @@ impl Beginning {
 
     /// What the call sends. `limited` says whether a policy may send it again: then what is kept of it is limited, even if it is
     /// one piece; transparent retries alone keep that, which is cheap, for it is not copied.
-    pub(crate) fn into_content(self, allowance: &Allowance, limited: bool) -> Content {
-        let Self { source, taken: [first, second], whole, limit } = self;
-        if whole && second.is_none() {
+    pub(crate) fn take_content(&mut self, allowance: &Allowance, limited: bool) -> Content {
+        let [first, second] = &mut self.taken;
+        let first = first.take();
+        if self.whole && second.is_none() {
             let size = first.as_ref().map_or(0, Bytes::len);
             if !limited || size < UNCOUNTED.min(allowance.per_call + 1) {
                 return Content::Unary(first, None);
@@ -102,8 +108,9 @@ impl Beginning {
                 return Content::Unary(first, Some(held));
             }
         }
-        let kept = first.into_iter().chain(second).collect();
-        Content::Stream(Replay::new(source, limit, kept, whole, allowance.clone()))
+        let kept = first.into_iter().chain(second.take()).collect();
+        let source = std::mem::take(&mut self.source);
+        Content::Stream(Replay::new(source, self.limit.take(), kept, self.whole, allowance.clone()))
     }
 }
 
@@ -117,6 +124,12 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.budget.give_back(self.size);
+    }
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Unary(None, None)
     }
 }
 

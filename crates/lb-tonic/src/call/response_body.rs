@@ -30,18 +30,18 @@ pub struct ResponseBody {
 impl ResponseBody {
     pub(super) fn new(
         body: AnyBody,
-        mut guard: Guard,
+        mut guard: Option<Guard>,
         trailers: Option<(Code, &HeaderMap)>,
         deadline: Option<Pin<Box<Sleep>>>,
         limit: Option<usize>,
     ) -> Self {
         // A response without messages has its status in the headers, and tonic may drop the body unread.
-        if let Some((code, trailers)) = trailers {
+        if let (Some((code, trailers)), Some(guard)) = (trailers, &mut guard) {
             guard.ends(code);
             guard.read_load(trailers);
         }
         let limit = limit.map(|limit| Box::new(MessageSize::new("response", limit)));
-        Self { body, guard: Some(guard), deadline, limit }
+        Self { body, guard, deadline, limit }
     }
 
     /// Ends the call in the books.
@@ -122,7 +122,7 @@ impl Default for ResponseBody {
 /// The `grpc-status` in headers or trailers.
 #[inline]
 pub(super) fn code(headers: &HeaderMap) -> Option<Code> {
-    Some(Code::from_bytes(headers.get(&header::STATUS)?.as_bytes()))
+    Some(Code::from_bytes(header::get(headers, &header::STATUS)?.as_bytes()))
 }
 
 impl Body for ResponseBody {

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use lb_core::{Choice, PickArgs, PickHints, Scratch, Unfit};
@@ -17,6 +17,9 @@ use super::guard::{Guard, Placement};
 use super::head::Head;
 use super::request_body::Content;
 use super::search::find_endpoint;
+
+/// Made once: to make and drop one for every call shows in a profile.
+static NO_WISHES: LazyLock<PickHints> = LazyLock::new(PickHints::default);
 
 /// A call that has no endpoint yet.
 #[derive(Debug)]
@@ -96,8 +99,7 @@ pub(crate) fn pick<'a>(handle: &Handle, snapshot: &'a ChannelSnapshot, head: &He
 /// Asks a snapshot for an endpoint that meets the call's wishes.
 #[inline]
 pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
-    let none = PickHints::default();
-    let hints = head.wishes().unwrap_or(&none);
+    let hints = head.wishes().unwrap_or_else(|| &NO_WISHES);
     let at = Instant::now();
     let mut args = PickArgs::new(at.into_std(), head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
     let choice = snapshot.core.choose(&mut args);

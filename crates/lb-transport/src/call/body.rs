@@ -33,11 +33,7 @@ pub struct H2Body {
 }
 
 impl H2Body {
-    pub(super) fn new(stream: RecvStream, mut claim: Claim) -> Self {
-        // A response of headers alone is often dropped unread.
-        if stream.is_end_stream() {
-            claim.is_whole();
-        }
+    pub(super) fn new(stream: RecvStream, claim: Claim) -> Self {
         Self { stream: Some(stream), claim: Some(claim), held: 0, messages: Messages::default() }
     }
 
@@ -86,6 +82,15 @@ impl H2Body {
             // Cannot fail: we give back what we got.
             let _ = stream.flow_control().release_capacity(self.held);
             self.held = 0;
+        }
+    }
+}
+
+impl Drop for H2Body {
+    /// A response of headers alone is often dropped unread. To ask h2 takes its lock, so it is asked only then.
+    fn drop(&mut self) {
+        if self.stream.as_ref().is_some_and(RecvStream::is_end_stream) {
+            self.complete();
         }
     }
 }

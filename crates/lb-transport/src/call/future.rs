@@ -1,10 +1,12 @@
 //! The future of a response.
 //!
-//! Written by hand so that a unary call costs no allocation beyond h2's own: permit, request and stream are fields of one enum that
-//! moves through the stages of a call. Cancel safe at every one: dropping it gives up its place in the queue or its permit, and
-//! resets the stream if there is one.
+//! Written by hand so that a unary call costs no allocation beyond h2's own. A request that finds a stream is handed to h2 where it
+//! stands, by [`H2Transport::start`](crate::H2Transport::start), and what is kept is small: a reference to the stream and its permit. Only
+//! a request that has to wait is kept, in a box. Cancel safe at every stage: dropping the future gives up its place in the queue
+//! or its permit, and resets the stream if there is one.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -23,24 +25,38 @@ use crate::error::{TransportError, TransportErrorKind, code_name};
 /// smallest initial window a server may be expected to have is four times as large.
 const FIRST_MESSAGE: usize = 16 * 1024;
 
-/// The response to a request; made by [`H2Transport::send`](crate::H2Transport::send).
+/// The response to a request; made by [`H2Transport::send`](crate::H2Transport::send) and [`start`](crate::H2Transport::start).
 ///
-/// Nothing is sent before the first poll. Resolves with the response's headers. Dropping it cancels the call.
+/// Resolves with the response's headers. Dropping it cancels the call.
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<B> {
     stage: Stage<B>,
 }
 
 enum Stage<B> {
-    /// Has a permit, is not sent.
-    Ready(Request<B>, Permit),
-    /// Has yet to ask the pool.
-    New(Request<B>, std::sync::Arc<Pool>),
-    /// Waits for a stream.
-    Queued(Request<B>, Ticket),
+    /// Not sent yet.
+    Unsent(Box<Unsent<B>>),
     /// Sent.
     Sent(h2::client::ResponseFuture, Claim),
+    /// Could not be sent.
+    Failed(TransportError),
     Done,
+}
+
+/// A request that is kept until it has a stream.
+struct Unsent<B> {
+    head: Request<()>,
+    body: B,
+    place: Place,
+}
+
+enum Place {
+    /// Has a permit, unless that was taken.
+    Ready(Option<Permit>),
+    /// Has yet to ask the pool.
+    New(Arc<Pool>),
+    /// Waits for a stream.
+    Queued(Ticket),
 }
 
 /// What a stream holds: its permit, and the pump of its request. Moves from the future into the body.
@@ -55,54 +71,16 @@ pub(super) struct Claim {
 }
 
 impl<B> ResponseFuture<B> {
-    pub(super) fn ready(request: Request<B>, permit: Permit) -> Self {
-        Self { stage: Stage::Ready(request, permit) }
+    /// A request that is sent when it is first polled, with this permit or the first that the pool has.
+    pub(super) fn later(request: Request<B>, permit: Option<Permit>, pool: &Arc<Pool>) -> Self {
+        let (parts, body) = request.into_parts();
+        let place = match permit {
+            Some(permit) => Place::Ready(Some(permit)),
+            None => Place::New(Arc::clone(pool)),
+        };
+        Self { stage: Stage::Unsent(Box::new(Unsent { head: Request::from_parts(parts, ()), body, place })) }
     }
 
-    pub(super) fn new(request: Request<B>, pool: std::sync::Arc<Pool>) -> Self {
-        Self { stage: Stage::New(request, pool) }
-    }
-}
-
-impl<B> Future for ResponseFuture<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Output = Result<Response<H2Body>, TransportError>;
-
-    /// # Panics
-    /// If polled again after it is ready.
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let me = self.get_mut();
-        loop {
-            me.stage = match &mut me.stage {
-                Stage::Sent(response, _) => {
-                    let result = ready!(Pin::new(response).poll(cx));
-                    return Poll::Ready(me.finish(result));
-                }
-                Stage::Queued(_, ticket) => {
-                    let permit = ready!(ticket.poll(cx));
-                    let Stage::Queued(request, _) = me.take() else { unreachable!("the stage was just matched") };
-                    Stage::Ready(request, permit?)
-                }
-                Stage::New(..) | Stage::Ready(..) | Stage::Done => match me.take() {
-                    Stage::New(request, pool) => match pool.acquire(cx)? {
-                        Ok(permit) => Stage::Ready(request, permit),
-                        Err(ticket) => {
-                            me.stage = Stage::Queued(request, ticket);
-                            return Poll::Pending;
-                        }
-                    },
-                    Stage::Ready(request, permit) => send(cx, request, permit)?,
-                    _ => panic!("ResponseFuture polled after it was ready"),
-                },
-            };
-        }
-    }
-}
-
-impl<B> ResponseFuture<B> {
     fn take(&mut self) -> Stage<B> {
         std::mem::replace(&mut self.stage, Stage::Done)
     }
@@ -118,16 +96,97 @@ impl<B> ResponseFuture<B> {
     }
 }
 
-/// Opens a stream and sends as much of the body as there is.
-fn send<B>(cx: &mut Context<'_>, request: Request<B>, permit: Permit) -> Result<Stage<B>, TransportError>
+impl<B> ResponseFuture<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    let (parts, mut body) = request.into_parts();
+    /// A request that is sent now, if it has a permit or the pool has one.
+    pub(super) fn now(cx: &mut Context<'_>, head: Request<()>, body: B, permit: Option<Permit>, pool: &Arc<Pool>) -> Self {
+        let place = match permit {
+            Some(permit) => Ok(Ok(permit)),
+            None => pool.acquire(cx),
+        };
+        let stage = match place {
+            Ok(Ok(permit)) => Self::sent(cx, head, body, permit),
+            Ok(Err(ticket)) => Stage::Unsent(Box::new(Unsent { head, body, place: Place::Queued(ticket) })),
+            Err(error) => Stage::Failed(error),
+        };
+        Self { stage }
+    }
+
+    fn sent(cx: &mut Context<'_>, head: Request<()>, body: B, permit: Permit) -> Stage<B> {
+        match send(cx, head, body, permit) {
+            Ok((response, claim)) => Stage::Sent(response, claim),
+            Err(error) => Stage::Failed(error),
+        }
+    }
+}
+
+impl<B> Unsent<B> {
+    /// Waits for the permit.
+    #[allow(clippy::needless_pass_by_ref_mut, reason = "the lint overlooks that a place is taken and replaced")]
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Permit, TransportError>> {
+        let asked = match &mut self.place {
+            Place::Queued(ticket) => return ticket.poll(cx),
+            Place::Ready(permit) => permit.take().map_or_else(|| unreachable!("a permit is taken once"), Ok),
+            Place::New(pool) => pool.acquire(cx)?,
+        };
+        match asked {
+            Ok(permit) => Poll::Ready(Ok(permit)),
+            Err(ticket) => {
+                self.place = Place::Queued(ticket);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<B> Future for ResponseFuture<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<H2Body>, TransportError>;
+
+    /// # Panics
+    /// If polled again after it is ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let me = self.get_mut();
+        loop {
+            let permit = match &mut me.stage {
+                Stage::Sent(response, _) => {
+                    let result = ready!(Pin::new(response).poll(cx));
+                    return Poll::Ready(me.finish(result));
+                }
+                Stage::Unsent(unsent) => ready!(unsent.poll(cx)),
+                Stage::Failed(_) | Stage::Done => match me.take() {
+                    Stage::Failed(error) => return Poll::Ready(Err(error)),
+                    _ => panic!("ResponseFuture polled after it was ready"),
+                },
+            };
+            let Stage::Unsent(unsent) = me.take() else { unreachable!("only an unsent request waits for a permit") };
+            let Unsent { head, body, .. } = *unsent;
+            me.stage = Self::sent(cx, head, body, permit?);
+        }
+    }
+}
+
+/// Opens a stream and sends as much of the body as there is.
+fn send<B>(
+    cx: &mut Context<'_>,
+    mut head: Request<()>,
+    mut body: B,
+    permit: Permit,
+) -> Result<(h2::client::ResponseFuture, Claim), TransportError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
     let opening = Opening::read(&mut body, cx)?;
     let link = &permit.link;
-    let mut opened = link.open(cx, link.pool.config.origin.head(parts), matches!(opening, Opening::Empty))?;
+    link.pool.config.origin.complete(&mut head);
+    let mut opened = link.open(cx, head, matches!(opening, Opening::Empty))?;
     // A failure to send is a failure of the stream, which the response tells better.
     let pump = match opening {
         Opening::Empty => None,
@@ -148,7 +207,7 @@ where
             Some(PumpGuard::start(link, opened.request, Tally::new(link), first, body))
         }
     };
-    Ok(Stage::Sent(opened.response, Claim { pump, permit, writes: opened.writes, whole: false }))
+    Ok((opened.response, Claim { pump, permit, writes: opened.writes, whole: false }))
 }
 
 impl Claim {
@@ -234,9 +293,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Chained<B> {
 impl<B> std::fmt::Debug for ResponseFuture<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stage = match &self.stage {
-            Stage::Ready(..) | Stage::New(..) => "new",
-            Stage::Queued(..) => "waiting for a stream",
+            Stage::Unsent(unsent) if matches!(unsent.place, Place::Queued(_)) => "waiting for a stream",
+            Stage::Unsent(_) => "new",
             Stage::Sent(..) => "sent",
+            Stage::Failed(_) => "failed",
             Stage::Done => "done",
         };
         f.debug_struct("ResponseFuture").field("stage", &stage).finish()

@@ -1,7 +1,6 @@
 //! What every request on a connection has in common: scheme, authority and user agent.
 
 use http::header::{Entry, USER_AGENT};
-use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Uri, Version};
 
@@ -14,16 +13,14 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The head h2 sends. A scheme and authority in the request are kept; our user agent is appended to the request's own.
-    pub(super) fn head(&self, parts: Parts) -> Request<()> {
-        let mut head = Request::from_parts(parts, ());
+    /// Makes it the head h2 sends. A scheme and authority in the request are kept; our user agent is appended to the request's own.
+    pub(super) fn complete(&self, head: &mut Request<()>) {
         *head.version_mut() = Version::HTTP_2;
-        let uri = std::mem::take(head.uri_mut()).into_parts();
-        let mut full = http::uri::Parts::default();
-        full.scheme = Some(uri.scheme.unwrap_or_else(|| self.scheme.clone()));
-        full.authority = Some(uri.authority.unwrap_or_else(|| self.authority.clone()));
-        full.path_and_query = Some(uri.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")));
-        *head.uri_mut() = Uri::from_parts(full).expect("scheme, authority and path are all there");
+        let mut uri = std::mem::take(head.uri_mut()).into_parts();
+        uri.scheme.get_or_insert_with(|| self.scheme.clone());
+        uri.authority.get_or_insert_with(|| self.authority.clone());
+        uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        *head.uri_mut() = Uri::from_parts(uri).expect("scheme, authority and path are all there");
         match head.headers_mut().entry(USER_AGENT) {
             Entry::Vacant(none) => {
                 none.insert(self.user_agent.clone());
@@ -33,7 +30,6 @@ impl Origin {
                 theirs.insert(both);
             }
         }
-        head
     }
 }
 
@@ -46,13 +42,14 @@ fn append(theirs: &HeaderValue, ours: &HeaderValue) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn head(request: Request<()>) -> Request<()> {
+    fn head(mut request: Request<()>) -> Request<()> {
         let origin = Origin {
             scheme: Scheme::HTTPS,
             authority: Authority::from_static("orders:443"),
             user_agent: HeaderValue::from_static("evenkeel/1"),
         };
-        origin.head(request.into_parts().0)
+        origin.complete(&mut request);
+        request
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The handle calls are sent on.
 
 use std::sync::Arc;
+use std::task::Context;
 
 use bytes::Bytes;
 use http::Request;
@@ -26,7 +27,7 @@ impl H2Transport {
         Self { pool, oldest }
     }
 
-    /// Sends a request. Its URI needs only a path; scheme, authority and user agent are added.
+    /// Sends a request, when the future is first polled. Its URI needs only a path; scheme, authority and user agent are added.
     ///
     /// A request whose body is complete within two polls is sent at once, whole; any other is sent as the peer's windows allow, by a
     /// task that ends with the response. If the peer's limit of streams is reached the future waits for its turn, which comes in order;
@@ -36,10 +37,18 @@ impl H2Transport {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        match self.pool.try_acquire(&self.oldest) {
-            Some(permit) => ResponseFuture::ready(request, permit),
-            None => ResponseFuture::new(request, self.pool.clone()),
-        }
+        ResponseFuture::later(request, self.pool.try_acquire(&self.oldest), &self.pool)
+    }
+
+    /// [`send`](Self::send) and the first poll of its future in one, for who polls it next anyway: a request that finds a stream is handed
+    /// to HTTP/2 from where it stands, and not kept in between. The task of `cx` is woken when the response is there only once the
+    /// future has been polled.
+    pub fn start<B>(&self, cx: &mut Context<'_>, head: Request<()>, body: B) -> ResponseFuture<B>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
+        ResponseFuture::now(cx, head, body, self.pool.try_acquire(&self.oldest), &self.pool)
     }
 
     /// Streams in progress, over all connections that take new calls.

@@ -118,7 +118,7 @@ impl Outgoing {
 
 /// The length of a frame's payload.
 #[inline]
-fn length(header: &[u8; HEADER]) -> usize {
+pub(super) fn length(header: &[u8; HEADER]) -> usize {
     u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize
 }
 

@@ -4,11 +4,12 @@
 //! limit may have changed, what counts for the windows, and a GOAWAY with its debug data. The cost is a few nanoseconds per frame and no copy, but for
 //! GOAWAY's debug data, of which 1 KiB is kept.
 
-use super::flow::Flow;
+use super::flow::{Flow, length};
 use crate::error::CloseReason;
 
 const HEADER: usize = 9;
 const DATA: u8 = 0x0;
+const HEADERS: u8 = 0x1;
 const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
 const ACK: u8 = 0x1;
@@ -45,12 +46,34 @@ impl Sniffer {
     /// Takes the next bytes; `Err` if the very first frame is not SETTINGS, with what it looks like instead.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() {
+            bytes = self.pass(bytes);
+            if bytes.is_empty() {
+                break;
+            }
             bytes = if self.have < HEADER { self.header(bytes)? } else { self.payload(bytes) };
             if self.have == HEADER && self.left == 0 {
                 self.end();
             }
         }
         Ok(())
+    }
+
+    /// Passes over the frames that are here whole and of kinds that say nothing, or no more than their length: nearly all.
+    #[inline]
+    fn pass<'a>(&mut self, mut bytes: &'a [u8]) -> &'a [u8] {
+        while self.have == 0
+            && self.first_checked
+            && let Some((header, rest)) = bytes.split_first_chunk::<HEADER>()
+            && let Some(rest) = rest.get(length(header)..)
+            && matches!(header[3], DATA | HEADERS)
+        {
+            if header[3] == DATA {
+                self.seen.data += length(header);
+                self.flow.data += length(header) as u64;
+            }
+            bytes = rest;
+        }
+        bytes
     }
 
     fn header<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], String> {
@@ -61,13 +84,9 @@ impl Sniffer {
             self.check_first(bytes)?;
         }
         if self.have == HEADER {
-            self.left = self.length();
+            self.left = length(&self.header);
         }
         Ok(rest)
-    }
-
-    fn length(&self) -> usize {
-        usize::from(self.header[0]) << 16 | usize::from(self.header[1]) << 8 | usize::from(self.header[2])
     }
 
     fn payload<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
@@ -123,6 +142,8 @@ impl Sniffer {
 mod tests {
     use super::*;
 
+    const WINDOW_UPDATE: u8 = 0x8;
+
     fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0, (payload.len() >> 8) as u8, payload.len() as u8, kind, flags, 0, 0, 0, stream];
         bytes.extend_from_slice(payload);
@@ -131,8 +152,11 @@ mod tests {
 
     fn conversation() -> Vec<u8> {
         let mut bytes = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 1]);
+        bytes.extend(frame(HEADERS, 4, 1, &[0x88; 20]));
         bytes.extend(frame(DATA, 0, 1, &[7; 300]));
+        bytes.extend(frame(WINDOW_UPDATE, 0, 0, &[0x80, 1, 0, 0]));
         bytes.extend(frame(DATA, 1, 1, &[]));
+        bytes.extend(frame(HEADERS, 5, 1, &[]));
         bytes.extend(frame(GOAWAY, 0, 0, b"\x7f\xff\xff\xff\0\0\0\x0btoo_many_pings"));
         bytes.extend(frame(GOAWAY, 0, 0, b"\0\0\0\x01\0\0\0\0second"));
         bytes
@@ -147,6 +171,7 @@ mod tests {
             }
             assert!(sniffer.seen.settings);
             assert_eq!(sniffer.seen.data, 300);
+            assert_eq!(sniffer.flow, Flow { data: 300, granted: 65_536 }, "cut at {size}");
             assert!(sniffer.seen.go_away.as_ref().unwrap().too_many_pings(), "{:?}", sniffer.seen);
         }
     }

@@ -42,9 +42,9 @@ fn stream(sizes: &[usize]) -> Content {
 }
 
 fn allowed(sizes: &[usize], allowance: &Allowance, limited: bool) -> Content {
-    let mut beginning = Beginning::new(source(sizes), None);
+    let mut beginning = Beginning::new(source(sizes));
     beginning.poll(&mut Context::from_waker(Waker::noop())).unwrap();
-    beginning.into_content(allowance, limited)
+    beginning.take_content(allowance, limited)
 }
 
 #[test]
@@ -85,7 +85,8 @@ fn a_committed_stream_keeps_nothing_and_cannot_be_sent_again() {
 fn a_message_over_the_size_limit_fails_the_request() {
     let message = Bytes::from_static(&[0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     let body = Body::new(http_body_util::Full::new(message).map_err(|never| match never {}));
-    let mut beginning = Beginning::new(body, Some(8));
+    let mut beginning = Beginning::new(body);
+    beginning.limit(8);
     let status = beginning.poll(&mut Context::from_waker(Waker::noop())).unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
 }

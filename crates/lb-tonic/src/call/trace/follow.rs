@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::Request;
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::call::Guard;
@@ -68,16 +68,16 @@ impl Follow {
         }
     }
 
-    /// The attempt goes to the endpoint of `guard`, with this request. `policy` is the call's own, if it has one.
+    /// The attempt goes to the endpoint of `guard`, with these headers and this body. `policy` is the call's own, if it has one.
     #[inline]
-    pub(crate) fn placed(&mut self, request: &mut Request<RequestBody>, guard: &mut Guard, policy: Option<&str>) {
+    pub(crate) fn placed(&mut self, headers: &mut HeaderMap, body: &mut RequestBody, guard: &mut Guard, policy: Option<&str>) {
         if let Some(call) = &self.call {
             let waited = self.seeking.as_ref().map(|_| Instant::now());
             let begin = || AttemptWatch::begin(call, self.next.0, self.next.1, guard.started());
             let mut attempt = self.seeking.take().unwrap_or_else(begin);
             if let Some(watch) = attempt.watch() {
-                watch.placed(&guard.connected, waited, policy, request.headers_mut());
-                watch.sends(request.body_mut());
+                watch.placed(&guard.connected, waited, policy, headers);
+                watch.sends(body);
             }
             guard.watch = Some(attempt);
         }
