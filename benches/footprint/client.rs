@@ -55,7 +55,7 @@ impl Kind {
 /// Generated clients.
 #[derive(Clone, Debug)]
 pub(crate) enum Client {
-    Ours(EchoClient<LbChannel>, LbChannel),
+    Ours(Box<(EchoClient<LbChannel>, LbChannel)>),
     Tonic(Vec<EchoClient<Channel>>),
 }
 
@@ -82,7 +82,7 @@ impl Client {
             builder = builder.tls(ClientTls::ca_certificate(ca)).authority(NAME);
         }
         let channel = builder.build()?;
-        Ok(Self::Ours(EchoClient::new(channel.clone()), channel))
+        Ok(Self::Ours(Box::new((EchoClient::new(channel.clone()), channel))))
     }
 
     /// One unary call on every one of its channels.
@@ -93,7 +93,7 @@ impl Client {
             request
         };
         match self {
-            Self::Ours(client, _) => client.clone().unary(request()).await.map(drop),
+            Self::Ours(ours) => ours.0.clone().unary(request()).await.map(drop),
             Self::Tonic(clients) => {
                 for client in clients {
                     client.clone().unary(request()).await?;
@@ -106,7 +106,8 @@ impl Client {
     /// Connections that can carry calls; tonic's channels do not say.
     pub(crate) fn ready(&self) -> Option<usize> {
         match self {
-            Self::Ours(_, channel) => {
+            Self::Ours(ours) => {
+                let channel = &ours.1;
                 Some(channel.endpoints().iter().filter(|endpoint| endpoint.state == ConnectivityState::Ready).count())
             }
             Self::Tonic(_) => None,

@@ -19,8 +19,9 @@ const LINES: u32 = 420;
 const LEGEND: u32 = 260;
 const LEGEND_ROW: u32 = 16;
 const FONT: &str = "sans-serif";
-/// A label longer than this is cut: it would leave the picture.
+/// A label or title longer than this is cut: it would leave the picture.
 const LONGEST: usize = 44;
+const LONGEST_TITLE: usize = 72;
 
 /// A picture of figures.
 #[derive(Debug, Clone)]
@@ -81,13 +82,13 @@ impl Bars {
         let count = self.bars.len() as f64;
         let (left, right) = area.split_horizontally(LABELS);
         let mut chart = ChartBuilder::on(&right)
-            .caption(shown(&self.title), (FONT, 18))
+            .caption(cut(&self.title, LONGEST_TITLE), (FONT, 16))
             .margin(12)
             .x_label_area_size(42)
             .build_cartesian_2d(0.0..if end > 0.0 { end * 1.05 } else { 1.0 }, 0.0..count)
             .map_err(|error| broken(error.to_string()))?;
         let mut mesh = chart.configure_mesh();
-        mesh.disable_y_mesh().disable_y_axis().x_desc(shown(&self.unit)).label_style((FONT, 13));
+        mesh.max_light_lines(1).disable_y_mesh().disable_y_axis().x_desc(shown(&self.unit)).label_style((FONT, 13));
         mesh.draw().map_err(|error| broken(error.to_string()))?;
         // The y axis grows upwards; the first bar is the topmost.
         let middle = |place: usize| count - 0.5 - place as f64;
@@ -132,7 +133,7 @@ impl Lines {
         let (Some(x), Some(y)) = (range(&across), range(&up)) else { return Err(broken("there are no points".to_owned())) };
         let (left, right) = area.split_horizontally(WIDTH - LEGEND);
         let mut chart = ChartBuilder::on(&left)
-            .caption(shown(&self.title), (FONT, 18))
+            .caption(cut(&self.title, LONGEST_TITLE), (FONT, 16))
             .margin(12)
             .x_label_area_size(42)
             .y_label_area_size(64)
@@ -140,7 +141,8 @@ impl Lines {
             .map_err(|error| broken(error.to_string()))?;
         let label = |power: &f64| plain(10_f64.powf(*power));
         let mut mesh = chart.configure_mesh();
-        mesh.x_desc(shown(&self.x))
+        mesh.max_light_lines(1)
+            .x_desc(shown(&self.x))
             .y_desc(shown(&self.y))
             .x_label_formatter(&label)
             .y_label_formatter(&label)
@@ -220,10 +222,14 @@ fn range(values: &[f64]) -> Option<std::ops::Range<f64>> {
     Some(least - 0.1..most + 0.1)
 }
 
-/// Without what XML cannot hold, even escaped, and not too long. The drawing library escapes the rest.
 fn shown(text: &str) -> String {
-    let mut out: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(LONGEST).collect();
-    if text.chars().count() > LONGEST {
+    cut(text, LONGEST)
+}
+
+/// Without what XML cannot hold, even escaped, and not too long. The drawing library escapes the rest.
+fn cut(text: &str, longest: usize) -> String {
+    let mut out: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(longest).collect();
+    if text.chars().count() > longest {
         out.push('…');
     }
     out

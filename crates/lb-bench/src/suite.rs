@@ -123,8 +123,11 @@ impl Suite {
     }
 }
 
-/// Cargo's target directory: the one this program was built in, which cargo has tagged.
+/// Cargo's target directory: the one that was asked for, else the one this program was built in, which cargo has tagged.
 fn target() -> PathBuf {
+    if let Some(asked) = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from).filter(|path| path.is_absolute()) {
+        return asked;
+    }
     let program = std::env::current_exe().unwrap_or_default();
     let tagged = program.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
     tagged.map_or_else(|| root().join("target"), Path::to_owned)
