@@ -12,7 +12,7 @@
 //!
 //! **Bound.** An answer may have 1 MiB; larger ones, and those that are not of this form, change nothing. `open` holds for three intervals
 //! after it was said last, and trial calls come then: a backend that is gone does not keep endpoints from their calls. Counts that could
-//! not be delivered go with the next report.
+//! not be delivered go with the next report. One that refuses with `Retry-After` is not asked before that, up to an hour.
 //!
 //! **When not.** Where a process sees enough calls to judge by itself: a breaker of its own is quicker than any interval.
 
@@ -114,6 +114,9 @@ impl Look {
         self.next = Instant::now() + self.interval;
         let ask = Ask { method: Method::GET, headers: Vec::new(), body: Bytes::new(), limit: ANSWER };
         let answer = self.client.ask(&ask).await;
+        if let Some(wait) = self.client.asked_to_wait() {
+            self.next = self.next.max(Instant::now() + wait);
+        }
         let said = answer.and_then(|body| serde_json::from_slice(&body).map_err(|error| HookError::Unreadable(error.to_string())));
         match (&said, self.failing) {
             (Err(error), false) => tracing::warn!(target: "evenkeel", "the remote circuit breaker {error}"),

@@ -9,7 +9,7 @@
 //! **Why so.** Counters only grow and everything else is a state, so a report that failed is not sent again: the next one says more.
 //!
 //! **Bound.** One report at a time, linear in the endpoints; nothing is kept between them. The time until the next is counted from the start
-//! of one, and one that takes longer than the interval delays it.
+//! of one, and one that takes longer than the interval delays it; so does a `Retry-After` of a backend that refuses, up to an hour.
 //!
 //! **When not.** A Prometheus or an OpenTelemetry collector is served better, and cheaper, by `lb-telemetry`.
 
@@ -141,7 +141,8 @@ impl Reporting {
                 Err(error) => Err(HookError::Unreadable(error.to_string())),
             };
             self.shared.settle(sent.err());
-            sleep_until(next).await;
+            let asked = self.client.asked_to_wait().map(|wait| Instant::now() + wait);
+            sleep_until(asked.map_or(next, |asked| asked.max(next))).await;
         }
     }
 

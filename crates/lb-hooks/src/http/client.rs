@@ -6,10 +6,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::response::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -19,6 +21,7 @@ use tokio::time::timeout;
 
 use super::backend::HttpBackend;
 use super::error::HookError;
+use super::retry_after;
 
 /// Of what a backend says with an error, so much is for people.
 const ERROR_TEXT: usize = 512;
@@ -39,6 +42,8 @@ pub(crate) struct Ask {
 pub(crate) struct Client {
     backend: HttpBackend,
     connection: Option<Connection>,
+    /// How long the last answer asks to be left alone.
+    wait: Option<Duration>,
 }
 
 struct Connection {
@@ -48,11 +53,17 @@ struct Connection {
 
 impl Client {
     pub(crate) fn new(backend: HttpBackend) -> Self {
-        Self { backend, connection: None }
+        Self { backend, connection: None, wait: None }
+    }
+
+    /// For how long the last answer asks not to be asked again, if it was no success.
+    pub(crate) fn asked_to_wait(&self) -> Option<Duration> {
+        self.wait
     }
 
     /// Asks and reads the answer, which is a success. Cancel safe: what was dropped on the way takes its connection with it.
     pub(crate) async fn ask(&mut self, ask: &Ask) -> Result<Bytes, HookError> {
+        self.wait = None;
         let limit = self.backend.timeout;
         timeout(limit, self.ask_slowly(ask)).await.unwrap_or(Err(HookError::Timeout(limit)))
     }
@@ -64,8 +75,9 @@ impl Client {
             Some(connection) => connection,
             None => connect(&self.backend).await?,
         };
-        let (status, body) = connection.exchange(request, ask.limit).await?;
+        let (Parts { status, headers, .. }, body) = connection.exchange(request, ask.limit).await?;
         if !status.is_success() {
+            self.wait = retry_after::read(&headers, SystemTime::now());
             return Err(HookError::Status(status, text(&body)));
         }
         self.connection = Some(connection);
@@ -109,12 +121,13 @@ impl Connection {
         (!ended && !self.sender.is_closed()).then_some(self)
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>, limit: usize) -> Result<(StatusCode, Bytes), HookError> {
+    async fn exchange(&mut self, request: Request<Full<Bytes>>, limit: usize) -> Result<(Parts, Bytes), HookError> {
         let Self { sender, driver } = self;
         let work = async {
             sender.ready().await.map_err(|error| broken(&error))?;
             let (head, body) = sender.send_request(request).await.map_err(|error| broken(&error))?.into_parts();
-            Ok((head.status, read(body, head.status, limit).await?))
+            let body = read(body, head.status, limit).await?;
+            Ok((head, body))
         };
         driven(work, driver).await
     }

@@ -3,6 +3,7 @@
 mod backend;
 mod client;
 mod error;
+mod retry_after;
 mod tls;
 mod url;
 

@@ -2,7 +2,7 @@
 //!
 //! **What.** A [`Webhook`] takes events from any number of channels, each through a [`WebhookObserver`], and posts them in batches to one
 //! URL, signed as [`Signer`](crate::Signer) describes. One message at a time, in order; one that fails is sent again with growing
-//! pauses ([`lb_core::BackoffConfig`]), so often and no more.
+//! pauses ([`lb_core::BackoffConfig`]), or when the receiver says in `Retry-After` if that is later, so often and no more.
 //!
 //! **Why so.** The channel's own task only puts the event into a queue: a lock that is held for a few instructions, no input or output,
 //! never a wait. A receiver may therefore be as slow as it likes. Messages in order and one at a time let a receiver that was away take

@@ -74,6 +74,7 @@ impl Delivery {
                     }
                     let now = Instant::now();
                     let pause = backoff.begin(now, self.entropy.draw()).retry_at - now;
+                    let pause = pause.max(self.client.asked_to_wait().unwrap_or_default());
                     if backoff.attempts() >= self.config.attempts {
                         return Fate::GivenUp;
                     }

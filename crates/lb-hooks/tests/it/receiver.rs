@@ -17,6 +17,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Answer {
     /// With a status and a body.
     With(u16, String),
+    /// With a status and this in `Retry-After`.
+    Later(u16, &'static str),
     /// Never.
     Never,
     /// By closing the connection.
@@ -135,6 +137,12 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, shared: &Shared
         match answer {
             Answer::With(status, body) => {
                 let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                if stream.write_all(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            Answer::Later(status, when) => {
+                let answer = format!("HTTP/1.1 {status} X\r\nretry-after: {when}\r\ncontent-length: 0\r\n\r\n");
                 if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }

@@ -149,6 +149,21 @@ async fn an_error_is_met_with_the_same_message_again_and_no_more_often_than_allo
 }
 
 #[tokio::test]
+async fn a_receiver_that_asks_for_time_gets_it() {
+    let receiver = Receiver::start(Answer::Later(503, "1")).await;
+    // Without a word of the receiver the pauses are of milliseconds.
+    let webhook = Webhook::start(config(&receiver.url())).expect("a runtime");
+    webhook.observer("c").on_event(&advised(1));
+    receiver.received(1).await;
+    let asked = tokio::time::Instant::now();
+    receiver.answers(ok());
+    flushed(&webhook).await;
+    assert!(asked.elapsed() >= Duration::from_millis(900), "{:?}", asked.elapsed());
+    let stats = webhook.stats();
+    assert_eq!((stats.delivered, stats.failures, receiver.received(2).await.len()), (1, 1, 2));
+}
+
+#[tokio::test]
 async fn what_will_never_be_taken_is_not_sent_again() {
     for status in [301, 400, 401, 404, 410] {
         let receiver = Receiver::start(Answer::With(status, String::new())).await;
