@@ -31,6 +31,7 @@ pub struct ConsulConfig {
     pub(crate) meta_prefix: String,
     pub(crate) min_interval: Duration,
     pub(crate) namespace: Option<String>,
+    pub(crate) datacenter: Option<String>,
     pub(crate) poll_interval: Duration,
     pub(crate) seed: Option<u64>,
     pub(crate) service_config_key: Option<String>,
@@ -73,6 +74,7 @@ impl Default for ConsulConfig {
             // Four looks a second at a service that never rests; half of the second in which a change must show is left.
             min_interval: Duration::from_millis(250),
             namespace: None,
+            datacenter: None,
             // A prepared query cannot be waited on.
             poll_interval: Duration::from_secs(10),
             seed: None,
@@ -211,6 +213,12 @@ impl ConsulConfig {
     #[must_use]
     pub fn with_namespace(self, namespace: impl Into<String>) -> Self {
         Self { namespace: Some(namespace.into()), ..self }
+    }
+
+    /// Sets the datacenter of services whose target names none; default the agent's. A registration is always the agent's.
+    #[must_use]
+    pub fn with_datacenter(self, datacenter: impl Into<String>) -> Self {
+        Self { datacenter: Some(datacenter.into()), ..self }
     }
 
     /// Sets how often prepared queries are executed, 10 ms to 24 h; default 10 s. Up to a tenth is added by chance.

@@ -89,6 +89,9 @@ impl Question {
         if let Some(namespace) = config.namespace.as_ref().filter(|_| target.query_value("ns").is_none()) {
             question.pass("ns", namespace);
         }
+        if let Some(datacenter) = config.datacenter.as_ref().filter(|_| target.query_value("dc").is_none()) {
+            question.pass("dc", datacenter);
+        }
         question.agents(target, scheme, setup)?;
         Ok(question)
     }
@@ -210,6 +213,16 @@ mod tests {
         let target = Target::parse(text, &|scheme| scheme == "consul").map_err(|error| error.to_string())?;
         let setup = Setup::new(ConsulConfig::new().with_namespace("team").with_agents(["c1", "c2:9"]).unwrap()).unwrap();
         Question::parse(&target, &setup).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_configured_datacenter_is_of_targets_that_name_none() {
+        let setup = Setup::new(ConsulConfig::new().with_datacenter("east")).unwrap();
+        for (target, asked) in [("consul:///o", "o?dc=east"), ("consul:///o?dc=west", "o?dc=west"), ("consul:///o?dc=", "o")] {
+            let target = Target::parse(target, &|scheme| scheme == "consul").unwrap();
+            let question = Question::parse(&target, &setup).unwrap();
+            assert_eq!(question.path(None, false), format!("/v1/health/service/{asked}"));
+        }
     }
 
     #[test]
