@@ -28,8 +28,24 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("lb-hooks", &["lb-core", "lb-tonic"]),
     // And it shows and changes what they are configured with, if the program is configured at all.
     ("lb-admin", &["lb-core", "lb-tonic", "lb-config"]),
-    // It turns what is configured into builders, so it knows what those take: checks, connections, resolvers with options of their own.
-    ("lb-config", &["lb-core", "lb-tonic", "lb-health", "lb-transport", "lb-resolver-static", "lb-resolver-dns"]),
+    // It turns what is configured into builders, so it knows what those take: checks, connections, resolvers with options of their own, and
+    // what channels can have beside them: hooks and metrics.
+    (
+        "lb-config",
+        &[
+            "lb-core",
+            "lb-tonic",
+            "lb-health",
+            "lb-transport",
+            "lb-hooks",
+            "lb-telemetry",
+            "lb-resolver-static",
+            "lb-resolver-dns",
+            "lb-resolver-consul",
+            "lb-resolver-etcd",
+            "lb-resolver-kube",
+        ],
+    ),
     ("lb-sim", &["lb-core"]),
     // Counts picks, and is built alone.
     ("lb-guard", &["lb-core"]),

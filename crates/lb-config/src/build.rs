@@ -1,5 +1,7 @@
 //! From settings to a channel.
 
+mod registries;
+
 use std::path::{Path, PathBuf};
 
 use lb_core::{Address, ConcurrencyLimit, ConfigError, Endpoint};
@@ -57,6 +59,15 @@ pub enum ConfigureError {
         #[source]
         error: ConfigError,
     },
+    /// A hook cannot be built: metrics, a webhook, a report.
+    #[error("{key}: {error}")]
+    Hook {
+        /// Which key or section asks for it.
+        key: &'static str,
+        /// What is wrong.
+        #[source]
+        error: ConfigError,
+    },
     /// The configuration itself.
     #[error(transparent)]
     Config(#[from] crate::Problems),
@@ -75,6 +86,7 @@ pub(crate) fn builder(settings: &ServiceSettings) -> Result<(LbChannelBuilder, L
     let mut levers = Levers::default();
     let builder = source(settings, &mut levers);
     let builder = resolvers(builder, settings).map_err(|error| setting(settings, error))?;
+    let builder = registries::resolvers(builder, settings)?;
     let builder = builder
         .policy((&*settings.policy, settings.policy_config.clone()))
         .resolver_service_config(settings.resolver_service_config);

@@ -1,5 +1,6 @@
 //! The channels of a configuration, changed as it changes.
 
+mod hooks;
 mod running;
 mod watch;
 
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::diff::Diff;
 use crate::settings::ServiceSettings;
 
+use hooks::Hooks;
 use running::Running;
 pub use watch::{Reload, Watching};
 
@@ -53,6 +55,7 @@ struct Inner {
 
 struct State {
     config: Config,
+    hooks: Hooks,
     running: BTreeMap<Arc<str>, Running>,
 }
 
@@ -66,7 +69,7 @@ impl Channels {
     }
 
     /// The same, where the program has its say on every builder, now and later: observers, resolvers and policies of its own, a remote
-    /// breaker.
+    /// breaker. What it says counts before what is configured.
     ///
     /// # Errors
     /// The first that cannot be built; then none is.
@@ -74,11 +77,12 @@ impl Channels {
         config: Config,
         customize: impl Fn(&ServiceSettings, LbChannelBuilder) -> LbChannelBuilder + Send + Sync + 'static,
     ) -> Result<Self, ConfigureError> {
-        let mut running = BTreeMap::new();
+        let (mut hooks, mut running) = (Hooks::default().prepare(&config)?, BTreeMap::new());
         for settings in config.services() {
-            running.insert(Arc::clone(&settings.name), Running::build(&config, settings, &customize)?);
+            running.insert(Arc::clone(&settings.name), Running::build(&config, settings, &hooks, &customize)?);
         }
-        Ok(Self { inner: Arc::new(Inner { state: Mutex::new(State { config, running }), customize: Box::new(customize) }) })
+        hooks.report(&config, named(&running))?;
+        Ok(Self { inner: Arc::new(Inner { state: Mutex::new(State { config, hooks, running }), customize: Box::new(customize) }) })
     }
 
     /// The channel of a service.
@@ -89,6 +93,12 @@ impl Channels {
     /// All of them, by service.
     pub fn all(&self) -> Vec<(Arc<str>, LbChannel)> {
         self.state().running.iter().map(|(name, running)| (Arc::clone(name), running.channel().clone())).collect()
+    }
+
+    /// The metrics of all of them in Prometheus' text form, for a scraper; `None` unless `metrics.enabled` is set and the feature `prometheus` on. Each
+    /// is `grpc.target` by the name of its service. Those that were built before metrics were enabled are not among them.
+    pub fn exposition(&self) -> Option<Result<String, String>> {
+        self.state().hooks.exposition()
     }
 
     /// The configuration that counts.
@@ -130,9 +140,10 @@ impl Channels {
         let mut state = self.state();
         let config = state.config.clone();
         let settings = config.service(service).ok_or_else(|| unknown(&config, service))?;
-        let running = Running::build(&config, settings, &*self.inner.customize)?;
+        let running = Running::build(&config, settings, &state.hooks, &*self.inner.customize)?;
         let channel = running.channel().clone();
         state.running.insert(Arc::clone(&settings.name), running);
+        state.report()?;
         Ok(channel)
     }
 
@@ -145,10 +156,11 @@ impl Channels {
 impl State {
     fn apply(&mut self, new: &Config, customize: &Customize) -> Result<Diff, ConfigureError> {
         let mut diff = self.config.diff(new);
+        let hooks = self.hooks.prepare(new)?;
         let mut added = BTreeMap::new();
         for name in &diff.added {
             let settings = new.service(name).ok_or_else(|| unknown(new, name))?;
-            added.insert(Arc::clone(name), Running::build(new, settings, customize)?);
+            added.insert(Arc::clone(name), Running::build(new, settings, &hooks, customize)?);
         }
         self.change_all(new)?;
         for (name, running) in &self.running {
@@ -161,7 +173,14 @@ impl State {
         self.running.values().for_each(|running| running.tell(&diff));
         self.running.extend(added);
         self.config = new.clone();
+        self.hooks = hooks;
+        self.report()?;
         Ok(diff)
+    }
+
+    /// Reports the channels there are.
+    fn report(&mut self) -> Result<(), ConfigureError> {
+        self.hooks.report(&self.config, named(&self.running))
     }
 
     /// Changes every channel that stays, or none.
@@ -184,6 +203,10 @@ impl State {
     fn refuse(&self, why: &str) {
         self.running.values().for_each(|running| running.channel().announce(LbEvent::SettingsRefused(why.into())));
     }
+}
+
+fn named(running: &BTreeMap<Arc<str>, Running>) -> impl Iterator<Item = (&str, &LbChannel)> {
+    running.iter().map(|(name, running)| (&**name, running.channel()))
 }
 
 fn unknown(config: &Config, name: &str) -> ConfigureError {

@@ -14,7 +14,7 @@ use crate::keys::{self, HIDDEN, Scope};
 use crate::layer::Layer;
 use crate::preset;
 use crate::problem::{Gathered, Problems};
-use crate::settings::{self, MetricsSettings, ServiceSettings};
+use crate::settings::{self, MetricsSettings, ServiceSettings, WebhookSettings};
 use crate::sources::Sources;
 use crate::view::{Entries, UNNAMED, View, lay};
 
@@ -48,6 +48,7 @@ struct Inner {
     entries: Entries,
     services: BTreeMap<Arc<str>, Arc<ServiceSettings>>,
     metrics: MetricsSettings,
+    webhook: Option<WebhookSettings>,
     registry: PolicyRegistry,
 }
 
@@ -114,8 +115,9 @@ impl Config {
             settings::check(View::new(&entries, None), &registry, &mut problems);
         }
         let metrics = settings::metrics(View::new(&entries, None));
+        let webhook = settings::webhook(View::new(&entries, None), &mut problems);
         Problems::check(problems)?;
-        Ok(Self { inner: Arc::new(Inner { entries, services: read, metrics, registry }) })
+        Ok(Self { inner: Arc::new(Inner { entries, services: read, metrics, webhook, registry }) })
     }
 
     fn as_layer(&self) -> Layer {
@@ -141,6 +143,11 @@ impl Config {
     /// What is configured of metrics.
     pub fn metrics(&self) -> &MetricsSettings {
         &self.inner.metrics
+    }
+
+    /// Who else is told of events.
+    pub fn webhook(&self) -> Option<&WebhookSettings> {
+        self.inner.webhook.as_ref()
     }
 
     /// What was said, by anybody, without defaults; secrets are hidden. Read back by [`replaced`](Self::replaced).

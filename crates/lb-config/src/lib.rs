@@ -66,7 +66,8 @@ pub use format::Format;
 pub use problem::{Problem, Problems};
 pub use schema::schema;
 pub use settings::{
-    Backend, CallSettings, ConnectionSettings, DnsSettings, FailureSettings, FileSettings, HealthSettings, LoadSettings,
-    MetricsSettings, ServiceSettings, SessionMode, SessionSettings, Source, TlsRoots, TlsSettings, TokenSettings,
+    Backend, CallSettings, ConnectionSettings, ConsulSettings, DnsSettings, EtcdSettings, FailureSettings, FileSettings,
+    HealthSettings, KubernetesSettings, LoadSettings, MetricsSettings, RegistryTls, ServiceSettings, SessionMode, SessionSettings,
+    Source, TlsRoots, TlsSettings, TokenSettings, WebhookSettings,
 };
 pub use sources::Sources;

@@ -1,6 +1,8 @@
 //! What a configuration says of one service, in the types of the rooms it is for.
 
+mod hooks;
 mod read;
+mod registries;
 mod sections;
 
 use std::net::SocketAddr;
@@ -21,7 +23,10 @@ use lb_health::{HealthConfig, PollConfig};
 use lb_transport::TransportConfig;
 use serde_json::Value;
 
+pub use hooks::WebhookSettings;
+pub(crate) use hooks::webhook;
 pub(crate) use read::{check, read};
+pub use registries::{ConsulSettings, EtcdSettings, KubernetesSettings, RegistryTls};
 pub(crate) use sections::metrics;
 
 /// Where the endpoints of a service come from.
@@ -66,6 +71,12 @@ pub struct ServiceSettings {
     pub dns: DnsSettings,
     /// How files of endpoints are watched.
     pub file: FileSettings,
+    /// How Consul is asked.
+    pub consul: ConsulSettings,
+    /// How etcd is asked.
+    pub etcd: EtcdSettings,
+    /// How Kubernetes is asked.
+    pub kubernetes: KubernetesSettings,
 }
 
 /// What calls may take, and how they are repeated. `None` is no limit, or off.
@@ -144,7 +155,8 @@ pub enum TlsRoots {
 pub struct FailureSettings {
     /// Circuit breakers.
     pub breaker: Option<BreakerConfig>,
-    /// A circuit breaker elsewhere: for who builds the [`RemoteBreaker`](lb_core::breaker::RemoteBreaker) that asks it.
+    /// A circuit breaker elsewhere. With the feature `hooks` a channel follows it; without, it is for who builds the
+    /// [`RemoteBreaker`](lb_core::breaker::RemoteBreaker) that asks it.
     pub remote_breaker: Option<Backend>,
     /// Outliers.
     pub outliers: OutlierConfig,
@@ -261,7 +273,8 @@ pub struct Backend {
     pub every: Duration,
 }
 
-/// What is configured of metrics, for whoever exports or reports them.
+/// What is configured of metrics: [`Channels`](crate::Channels) exports them with the feature `prometheus`, and reports statistics with the
+/// feature `hooks`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetricsSettings {

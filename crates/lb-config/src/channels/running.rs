@@ -7,6 +7,7 @@ use lb_tonic::LbChannel;
 use serde_json::Value;
 
 use super::Customize;
+use super::hooks::Hooks;
 use crate::build::{self, ConfigureError, Levers};
 use crate::config::Config;
 use crate::diff::{Changed, Diff};
@@ -23,11 +24,18 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn build(config: &Config, settings: &ServiceSettings, customize: &Customize) -> Result<Self, ConfigureError> {
+    pub(super) fn build(
+        config: &Config,
+        settings: &ServiceSettings,
+        hooks: &Hooks,
+        customize: &Customize,
+    ) -> Result<Self, ConfigureError> {
         let (builder, levers) = build::builder(settings)?;
+        let builder = hooks.dress(settings, builder)?;
         let channel = customize(settings, builder)
             .build()
             .map_err(|error| ConfigureError::Build { service: settings.name.to_string(), error })?;
+        hooks.watch(&channel);
         let limits_endpoints = settings.load.rates.endpoint.is_some() || settings.load.concurrency.is_some();
         let running = Self { channel, levers, built: config.clone(), name: Arc::clone(&settings.name), limits_endpoints };
         if settings.service_config.is_some() {

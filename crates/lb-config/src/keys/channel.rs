@@ -10,7 +10,7 @@ use Change::{Live, LiveOnceSet, NewChannel, Told};
 pub(super) const SECTIONS: &[Section] = &[
     section("dns", "How `dns:` targets are looked up; needs the feature `dns`"),
     section("file", "How `file:` targets are watched"),
-    optional("metrics", "Metrics, for whoever exports or reports them"),
+    optional("metrics", "Metrics: `/metrics` of the admin server with the feature `prometheus`, reports with the feature `hooks`"),
 ];
 
 pub(super) const KEYS: &[Key] = &[
@@ -80,16 +80,15 @@ pub(super) const KEYS: &[Key] = &[
         "How often the file is read if nothing is heard",
     ),
     switch("metrics.enabled", Told).scope(Scope::Top),
-    Key::new("metrics.backendUrl", Kind::Url, "", Told, "Where a reporter sends metrics").scope(Scope::Top),
+    Key::new("metrics.backendUrl", Kind::Url, "", Told, "Where statistics are sent, with the feature `hooks`").scope(Scope::Top),
     Key::new("metrics.backendTokenFile", Kind::Text, "", Told, "A file with the bearer token for that").scope(Scope::Top),
-    Key::new("metrics.collectionInterval", Kind::Time(SECOND, DAY), "30s", Told, "How often they are collected and sent")
-        .scope(Scope::Top),
+    Key::new("metrics.collectionInterval", Kind::Time(SECOND, DAY), "30s", Told, "How often they are sent").scope(Scope::Top),
     Key::new(
         "metrics.performanceWindow",
         Kind::Time(Duration::from_secs(30), Duration::from_secs(300)),
         "5m",
         Told,
-        "The time that figures of performance look back",
+        "The time that `performance` of the admin server looks back unless it is told",
     )
     .scope(Scope::Top),
 ];

@@ -95,7 +95,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("circuitBreaker.backendTokenFile", Kind::Text, "", NewChannel, "A file with the bearer token for that"),
     Key::new(
         "circuitBreaker.checkInterval",
-        Kind::Time(Duration::from_millis(10), DAY),
+        Kind::Time(Duration::from_millis(10), Duration::from_secs(3600)),
         "5s",
         NewChannel,
         "How often that one is asked",

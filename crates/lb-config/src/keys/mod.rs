@@ -5,8 +5,10 @@ mod calls;
 mod channel;
 mod connection;
 mod failures;
+mod hooks;
 mod kind;
 mod load;
+mod registries;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -120,14 +122,22 @@ pub const ALIASES: &[(&str, &str)] = &[
 ];
 
 static ALL: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    let tables = [channel::KEYS, connection::KEYS, calls::KEYS, failures::KEYS, load::KEYS];
+    let tables = [channel::KEYS, registries::KEYS, connection::KEYS, calls::KEYS, failures::KEYS, load::KEYS, hooks::KEYS];
     let mut keys: Vec<Key> = tables.concat();
     keys.sort_by_key(|key| key.path);
     keys
 });
 
 static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
-    let tables = [channel::SECTIONS, connection::SECTIONS, calls::SECTIONS, failures::SECTIONS, load::SECTIONS];
+    let tables = [
+        channel::SECTIONS,
+        registries::SECTIONS,
+        connection::SECTIONS,
+        calls::SECTIONS,
+        failures::SECTIONS,
+        load::SECTIONS,
+        hooks::SECTIONS,
+    ];
     let mut sections: Vec<Section> = tables.concat();
     sections.sort_by_key(|section| section.path);
     sections

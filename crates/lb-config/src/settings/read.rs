@@ -9,8 +9,8 @@ use lb_core::service_config::ServiceConfig;
 use lb_core::{ConfigError, Endpoint, PolicyRegistry};
 use serde_json::{Value, json};
 
-use super::sections;
 use super::{CallSettings, ConnectionSettings, FileSettings, LoadSettings, ServiceSettings, Source, TlsRoots, TlsSettings};
+use super::{registries, sections};
 use crate::keys::cut;
 use crate::problem::{Gathered, Problem};
 use crate::suggest::nearest;
@@ -44,7 +44,9 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
         false => Some(None),
     };
     let dns = sections::dns(view, reader.problems);
+    let registries = registries::read(view, reader.problems);
     let (policy, policy_config, further_policies) = policy?;
+    let (consul, etcd, kubernetes) = registries?;
     Some(ServiceSettings {
         name: Arc::clone(name),
         source,
@@ -63,6 +65,9 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
             debounce: view.time("file.debounce").unwrap_or(Duration::from_millis(100)),
             poll: view.time("file.pollInterval").unwrap_or(Duration::from_secs(30)),
         },
+        consul,
+        etcd,
+        kubernetes,
     })
 }
 

@@ -26,6 +26,12 @@ fn context(key: &Key) -> (Value, Option<Value>) {
         "recovery.steps.enabled" => (json!({"recovery": {"steps": {"start": 0.5}}}), Some(json!(false))),
         "outlierDetection.successRateEjection.enabled" => (json!({"outlierDetection": {"consecutiveFailures": {}}}), None),
         "metrics.backendTokenFile" | "metrics.collectionInterval" => (json!({"metrics": {"backendUrl": "http://x"}}), None),
+        "webhook.kinds" => (json!({"webhook": {"url": "http://x", "secretsFile": "f"}}), Some(json!(["drained"]))),
+        "webhook.secrets" => (json!({"webhook": {"url": "http://x", "secretsFile": "f"}}), Some(json!(["x"]))),
+        "webhook.enabled" => (json!({"webhook": {"url": "http://x", "secrets": ["x"]}}), Some(json!(false))),
+        path if path.starts_with("webhook.") => (json!({"webhook": {"url": "http://x", "secrets": ["x"]}}), None),
+        "consul.certificateFile" | "consul.keyFile" => (json!({"consul": {"certificateFile": "c", "keyFile": "k"}}), None),
+        "etcd.certificateFile" | "etcd.keyFile" => (json!({"etcd": {"certificateFile": "c", "keyFile": "k"}}), None),
         "circuitBreaker.backendTokenFile" | "circuitBreaker.checkInterval" => {
             (json!({"circuitBreaker": {"backendUrl": "http://x"}}), None)
         }
@@ -82,7 +88,7 @@ fn base(key: &Key, beside: Value) -> Sources {
 /// What it all means, as far as it can be shown.
 fn meaning(sources: &Sources) -> String {
     let config = sources.load().unwrap_or_else(|problems| panic!("{problems}"));
-    format!("{:?} {:?}", config.service("default").expect("it has endpoints"), config.metrics())
+    format!("{:?} {:?} {:?}", config.service("default").expect("it has endpoints"), config.metrics(), config.webhook())
 }
 
 fn text(value: &Value) -> String {

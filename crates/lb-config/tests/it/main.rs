@@ -3,8 +3,10 @@
 mod defaults;
 mod environment;
 mod every_key;
+mod hooks;
 mod hostile;
 mod layers;
+mod registries;
 mod reload;
 mod shipped;
 
