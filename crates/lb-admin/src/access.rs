@@ -110,7 +110,7 @@ fn identify(app: &App, request: &Request) -> Result<Caller, Problem> {
         Some(token) => Ok(Caller { name: Some(Arc::clone(token.name())), role: token.role(), peer }),
         None if PUBLIC.contains(&path) || dashboard::is_public(path) => Ok(Caller { name: None, role: Role::Reader, peer }),
         None => {
-            app.refuse_token();
+            app.refuse_token().into_iter().for_each(|count| audit::no_token(peer, request.method(), path, count));
             Err(unauthorized(request.headers()))
         }
     }

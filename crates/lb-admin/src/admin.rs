@@ -127,12 +127,20 @@ impl AdminBuilder {
 
     /// Shows and steers the channels of a configuration, whichever they are at any time, and shows and changes the configuration itself:
     /// `PUT config` replaces all that was said of it, `POST reload` reads `sources` again. What of it cannot count for channels that run
-    /// is among the changes with `"live": false`. This keeps the channels alive as long as the server runs.
+    /// is among the changes with `"live": false`. `performance` looks back as far as `metrics.performanceWindow` says, and `/metrics` has what [`exposition`](lb_config::Channels::exposition) says, unless
+    /// other [`metrics`](Self::metrics) were given. This keeps the channels alive as long as the server runs.
     #[cfg(feature = "config")]
     pub fn configured(mut self, channels: &lb_config::Channels, sources: lb_config::Sources) -> Self {
         let listed = channels.clone();
         self.settings.services.follow(move || listed.all());
         self.settings.config = Some(Arc::new(Configured::new(channels.clone(), sources)));
+        if self.settings.metrics.is_none() && channels.exposition().is_some() {
+            let exposed = channels.clone();
+            let off = || Err("metrics are switched off".to_owned());
+            self.settings.metrics = Some(Box::new(move || exposed.exposition().unwrap_or_else(off)));
+        }
+        let configured = channels.clone();
+        self.settings.window = Some(Box::new(move || configured.config().metrics().window));
         self
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore, watch};
@@ -18,8 +18,14 @@ use crate::token::AdminToken;
 /// So many changes are made at once. They are short; whoever comes with more is in a loop.
 const CHANGES: usize = 16;
 
+/// Refused tokens leave a line at most this often: enough to be seen, and too seldom to fill a disk.
+const TOKEN_LINES: Duration = Duration::from_secs(10);
+
 /// Writes the exposition, or says why it cannot.
 type Exposition = dyn Fn() -> Result<String, String> + Send + Sync;
+
+/// How far back figures of performance look for who does not say.
+type Window = dyn Fn() -> Duration + Send + Sync;
 
 /// One admin server's possessions; shared by its connections.
 pub(crate) struct App {
@@ -30,6 +36,7 @@ pub(crate) struct App {
     pub(crate) metrics: Option<Box<Exposition>>,
     pub(crate) dashboard: Dashboard,
     pub(crate) config: Option<Arc<dyn ConfigSource>>,
+    window: Option<Box<Window>>,
     /// When the server began.
     pub(crate) began: Instant,
     /// Places for requests that change something.
@@ -37,6 +44,8 @@ pub(crate) struct App {
     /// The policies that were asked for, by service. Who changes what others may want to change, too, holds it from look to effect.
     pub(crate) asked: Mutex<BTreeMap<Arc<str>, Asked>>,
     refused_tokens: AtomicU64,
+    /// When a line was last written of them, and how many there were then.
+    told_of_tokens: std::sync::Mutex<Option<(Instant, u64)>>,
     /// Becomes `true` when the server stops.
     pub(crate) stopping: watch::Receiver<bool>,
 }
@@ -61,6 +70,7 @@ pub(crate) struct Settings {
     pub(crate) limits: AdminLimits,
     pub(crate) metrics: Option<Box<Exposition>>,
     pub(crate) config: Option<Arc<dyn ConfigSource>>,
+    pub(crate) window: Option<Box<Window>>,
 }
 
 /// How handlers hold it.
@@ -68,7 +78,7 @@ pub(crate) type Shared = Arc<App>;
 
 impl App {
     pub(crate) fn new(settings: Settings, stopping: watch::Receiver<bool>) -> Self {
-        let Settings { services, tokens, read_only, limits, metrics, config } = settings;
+        let Settings { services, tokens, read_only, limits, metrics, config, window } = settings;
         Self {
             services,
             tokens,
@@ -76,23 +86,36 @@ impl App {
             limits,
             metrics,
             config,
+            window,
             dashboard: Dashboard::default(),
             began: Instant::now(),
             changing: Arc::new(Semaphore::new(CHANGES)),
             asked: Mutex::default(),
             refused_tokens: AtomicU64::new(0),
+            told_of_tokens: std::sync::Mutex::default(),
             stopping,
         }
     }
 
-    /// Somebody came with a token that is none.
-    pub(crate) fn refuse_token(&self) {
-        self.refused_tokens.fetch_add(1, Ordering::Relaxed);
+    /// Somebody came with a token that is none. How many there were since the last line, if it is time for one again.
+    pub(crate) fn refuse_token(&self) -> Option<u64> {
+        let refused = self.refused_tokens.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut told = self.told_of_tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_some_and(|(at, _)| at.elapsed() < TOKEN_LINES) {
+            return None;
+        }
+        let before = told.replace((Instant::now(), refused)).map_or(0, |(_, count)| count);
+        Some(refused.saturating_sub(before))
     }
 
     /// How often that happened.
     pub(crate) fn refused_tokens(&self) -> u64 {
         self.refused_tokens.load(Ordering::Relaxed)
+    }
+
+    /// How far back to look for who does not say, if that is configured.
+    pub(crate) fn window(&self) -> Option<Duration> {
+        self.window.as_ref().map(|window| window())
     }
 
     /// Waits until the server stops: for answers that would go on for ever. Cancel safe.

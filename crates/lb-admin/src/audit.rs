@@ -1,8 +1,10 @@
 //! One line per change: who, what, from what to what, and how it ended.
 //!
 //! Lines are events of `tracing` with the target `evenkeel::audit`, at INFO if the change was made and WARN if it was refused. Every
-//! request that may change something gets one, whatever becomes of it, but for those who have no token: they changed nothing, and could
-//! fill a disk.
+//! request that may change something gets one, whatever becomes of it. Those who have no token changed nothing, and could fill a disk: of them
+//! one is told in ten seconds, and how many there were.
+
+use std::net::SocketAddr;
 
 use axum::response::Response;
 use http::Method;
@@ -43,4 +45,11 @@ pub(crate) fn line(caller: &Caller, method: &Method, path: &str, response: &Resp
         let reason = response.extensions().get::<Refused>().map(|refused| refused.0.as_str()).unwrap_or_default();
         warn!(target: TARGET, who, peer, %method, path, status, outcome = "refused", reason, "change");
     }
+}
+
+/// Writes a line of one who came without a token of this server, the latest of so many since the last such line.
+pub(crate) fn no_token(peer: Option<SocketAddr>, method: &Method, path: &str, count: u64) {
+    let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+    let path: String = path.chars().take(SHOWN).collect();
+    warn!(target: TARGET, peer, %method, path, status = 401_u16, outcome = "refused", count, "no token");
 }

@@ -23,6 +23,11 @@ pub trait ConfigSource: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it; then nothing has changed.
     fn reload(&self) -> Result<Value, ConfigRefusal>;
+
+    /// Where each value came from, as data; `None` if that is not known. Secrets are not shown.
+    fn explain(&self) -> Option<Value> {
+        None
+    }
 }
 
 /// Why a configuration was not taken over.

@@ -43,6 +43,10 @@ impl ConfigSource for Configured {
     fn reload(&self) -> Result<Value, ConfigRefusal> {
         self.apply(self.sources.load().map_err(|problems| wrong(&problems))?)
     }
+
+    fn explain(&self) -> Option<Value> {
+        serde_json::to_value(self.channels.config().explain()).ok()
+    }
 }
 
 fn wrong(problems: &Problems) -> ConfigRefusal {

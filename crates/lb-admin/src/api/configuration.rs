@@ -26,6 +26,17 @@ pub(super) async fn get(State(app): State<Shared>) -> Result<Response, Problem> 
     Ok(response)
 }
 
+/// Every key with the value that counts, who said it, and whom that overrules. Secrets are hidden.
+#[utoipa::path(get, path = "/api/v1/loadbalancer/config/explain", tag = "config",
+    responses((status = 200, body = super::schema::ConfigExplained)))]
+pub(super) async fn explain(State(app): State<Shared>) -> Result<Response, Problem> {
+    let source = source(&app)?;
+    let explained = blocking(move || source.explain()).await?;
+    explained
+        .map(|rows| answer(&rows))
+        .ok_or_else(|| Problem::not_found("this configuration does not say where its values came from"))
+}
+
 /// Takes over another configuration, all of it or nothing.
 #[utoipa::path(put, path = "/api/v1/loadbalancer/config", tag = "config", request_body = Object,
     params(("if-match" = Option<String>, Header, description = "The `ETag` of what is to be changed.")),

@@ -58,6 +58,7 @@ fn balancer() -> Router<Shared> {
         .route("/algorithms", get(algorithms::all))
         .route("/algorithms/{service}", get(algorithms::one).put(algorithms::put))
         .route("/config", get(configuration::get).put(configuration::put))
+        .route("/config/explain", get(configuration::explain))
         .route("/health", get(health::all))
         .route("/performance", get(performance::get))
         .route("/sessions", get(sessions::list).delete(sessions::clear_all))

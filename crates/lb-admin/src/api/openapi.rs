@@ -11,6 +11,7 @@ use super::{
     sessions, stats,
 };
 use crate::app::Shared;
+use crate::dashboard;
 use crate::problem::PROBLEM;
 
 #[derive(OpenApi)]
@@ -19,7 +20,7 @@ use crate::problem::PROBLEM;
     paths(
         overview::alive, overview::metrics, serve, stats::all, stats::one, instances::all, instances::of_service, instances::one,
         levers::drain, levers::enable, levers::disable, algorithms::all, algorithms::one, algorithms::put, configuration::get,
-        configuration::put, health::all, performance::get, sessions::list, sessions::clear_all, sessions::clear, recovery::all, recovery::force,
+        configuration::explain, configuration::put, health::all, dashboard::stream::open, performance::get, sessions::list, sessions::clear_all, sessions::clear, recovery::all, recovery::force,
         explain::explain, operations::debug, operations::reset, configuration::reload,
     ),
     components(schemas(schema::Problem)),

@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(60 * 60);
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Of {
-    /// How far back, up to `1h`; without it `5m`.
+    /// How far back, up to `1h`; without it what is configured as `metrics.performanceWindow`, or `5m`.
     #[param(example = "1h", pattern = "^[1-9][0-9]{0,1}(s|m)$")]
     window: Option<String>,
     /// This service only.
@@ -44,7 +44,7 @@ pub(super) struct Performance {
 /// How many attempts there were in a window of time, how they ended, and how long they took.
 #[utoipa::path(get, path = "/api/v1/loadbalancer/performance", tag = "stats", params(Of), responses((status = 200, body = Performance)))]
 pub(super) async fn get(State(app): State<Shared>, Args(of): Args<Of>) -> Result<Response, Problem> {
-    let window = of.window.as_deref().map_or(Ok(USUAL), window::parse)?;
+    let window = of.window.as_deref().map_or_else(|| Ok(app.window().unwrap_or(USUAL)), window::parse)?;
     if window > LONGEST {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "the window is too long, allowed is up to 1h"));
     }

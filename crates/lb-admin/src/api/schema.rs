@@ -184,3 +184,25 @@ pub(super) struct Problem {
     /// What is wrong.
     detail: String,
 }
+
+/// Where the values of the configuration came from.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what another crate writes")]
+pub(super) struct ConfigExplained {
+    /// One for each key.
+    rows: Vec<ConfigRow>,
+}
+
+/// One key of the configuration.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what another crate writes")]
+pub(super) struct ConfigRow {
+    /// Its path, with its service.
+    path: String,
+    /// Its value as people write it.
+    value: Option<String>,
+    /// Who said it; nobody for a default.
+    source: Option<String>,
+    /// Who said something else that counts less, the first first.
+    over: Vec<String>,
+}

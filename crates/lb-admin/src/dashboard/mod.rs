@@ -21,7 +21,7 @@ mod changes;
 mod feed;
 mod history;
 mod row;
-mod stream;
+pub(crate) mod stream;
 #[cfg(test)]
 mod tests;
 

@@ -21,14 +21,19 @@ use crate::problem::Problem;
 use crate::token::Role;
 
 /// What a reader may ask for.
-#[derive(Debug, Deserialize)]
-pub(super) struct Asked {
-    /// The service whose endpoints it wants; the first one otherwise.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Asked {
+    /// The service whose endpoints are told; the first one otherwise.
     service: Option<String>,
 }
 
-/// `GET stream`: a snapshot, then changes. It ends with the service and with the server, and is not computed while nobody reads.
-pub(super) async fn open(
+/// What the dashboard shows, as server-sent events: a `snapshot`, then `change`s, at most twice a second, each with JSON of the same form.
+///
+/// It ends with the service and with the server, and is not computed while nobody reads.
+#[utoipa::path(get, path = "/api/v1/loadbalancer/stream", tag = "stats", params(Asked),
+    responses((status = 200, body = String, content_type = "text/event-stream")))]
+pub(crate) async fn open(
     State(app): State<Shared>,
     Extension(caller): Extension<Caller>,
     Query(asked): Query<Asked>,

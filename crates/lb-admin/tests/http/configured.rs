@@ -25,6 +25,13 @@ async fn a_configuration_is_changed_over_http_and_read_again_from_its_sources() 
     let services = async || get("/api/v1/loadbalancer/algorithms").of(addr).await.json()["services"].clone();
     assert_eq!(services().await.as_object().unwrap().keys().collect::<Vec<_>>(), ["orders"]);
 
+    // Every value says where it is from.
+    let explained = get(format!("{CONFIG}/explain")).of(addr).await.json();
+    let row = |path: &str| explained["rows"].as_array().unwrap().iter().find(|row| row["path"] == path).cloned();
+    let policy = row("services.orders.policy").unwrap();
+    assert_eq!((&policy["value"], &policy["source"]), (&json!("round_robin"), &json!("defaults")), "{policy}");
+    assert_eq!(row("timeout").unwrap()["source"], Value::Null);
+
     // What was read can be written back, and changes nothing.
     let same = ask("PUT", CONFIG).json(&seen.json()).of(addr).await;
     assert_eq!((same.status, same.header("etag")), (200, seen.header("etag")), "{same:?}");

@@ -104,6 +104,36 @@ async fn one_connection_too_many_is_told_so() {
 }
 
 #[tokio::test]
+async fn one_change_too_many_is_told_to_come_again() {
+    let channel = idle(&["127.0.0.1:1"]);
+    let admin = orders(&channel).serve().await.unwrap();
+    let addr = admin.local_addr();
+    let drain = "/api/v1/loadbalancer/instances/orders/127.0.0.1%3A1/drain";
+    // Each has a place until its body is there.
+    let half = ask("POST", drain).header("content-length", "10").bytes(addr) + "12345";
+    let mut half_done = Vec::new();
+    for _ in 0..16 {
+        let mut connection = TcpStream::connect(addr).await.unwrap();
+        connection.write_all(half.as_bytes()).await.unwrap();
+        half_done.push(connection);
+    }
+    let refused = async {
+        loop {
+            let answer = ask("POST", drain).of(addr).await;
+            if answer.status == 429 {
+                return answer;
+            }
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert_eq!((answer.problem(429).as_str(), answer.header("retry-after")), ("too many changes are being made", Some("1")));
+    assert_eq!(get(STATS).of(addr).await.status, 200, "looking is no change");
+    drop(half_done);
+    let free = async { while ask("POST", drain).of(addr).await.status == 429 {} };
+    tokio::time::timeout(Duration::from_secs(10), free).await.unwrap();
+}
+
+#[tokio::test]
 async fn heads_are_bounded() {
     let admin = Admin::builder().serve().await.unwrap();
     let addr = admin.local_addr();

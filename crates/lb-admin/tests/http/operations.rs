@@ -162,6 +162,10 @@ impl ConfigSource for Number {
     fn reload(&self) -> Result<Value, ConfigRefusal> {
         self.put(&json!({ "number": 3 }))
     }
+
+    fn explain(&self) -> Option<Value> {
+        Some(json!({ "rows": [{ "path": "number", "value": self.get()["number"].to_string(), "source": "test", "over": [] }] }))
+    }
 }
 
 #[tokio::test]
