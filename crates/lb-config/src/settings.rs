@@ -26,7 +26,7 @@ use serde_json::Value;
 pub use hooks::WebhookSettings;
 pub(crate) use hooks::webhook;
 pub(crate) use read::{check, read};
-pub use registries::{ConsulSettings, EtcdSettings, KubernetesSettings, RegistryTls};
+pub use registries::{ConsulSettings, EtcdSettings, RegistryTls};
 pub(crate) use sections::metrics;
 
 /// Where the endpoints of a service come from.
@@ -75,8 +75,6 @@ pub struct ServiceSettings {
     pub consul: ConsulSettings,
     /// How etcd is asked.
     pub etcd: EtcdSettings,
-    /// How Kubernetes is asked.
-    pub kubernetes: KubernetesSettings,
 }
 
 /// What calls may take, and how they are repeated. `None` is no limit, or off.

@@ -46,7 +46,7 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
     let dns = sections::dns(view, reader.problems);
     let registries = registries::read(view, reader.problems);
     let (policy, policy_config, further_policies) = policy?;
-    let (consul, etcd, kubernetes) = registries?;
+    let (consul, etcd) = registries?;
     Some(ServiceSettings {
         name: Arc::clone(name),
         source,
@@ -67,7 +67,6 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
         },
         consul,
         etcd,
-        kubernetes,
     })
 }
 
