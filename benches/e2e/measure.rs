@@ -67,6 +67,8 @@ fn payload(cell: &Cell) -> Bytes {
 
 /// As many callers as the cell has, each calling again and again until the time is over. `hop` is a process whose CPU counts too.
 pub(crate) async fn measure(client: &Client, cell: &Cell, time: Duration, hop: Option<u32>) -> Result<Sample, Failure> {
+    // Still on if counting was given up.
+    meter(false);
     let payload = payload(cell);
     let mut callers = Vec::new();
     for _ in 0..cell.concurrency {

@@ -36,20 +36,24 @@ enum Ready {
     Behind(Client, Envoy),
 }
 
-/// Whose fault it is that a cell has no result.
+/// How much longer than asked for a measurement in this process may take: calls that hang must not hang the run.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Why a cell has no result.
 enum Fault {
-    /// A client of another process: the cell is measured again without it.
-    Foreign(Subject, Failure),
-    Ours(Failure),
+    /// One client, not the base: the cell is measured again without it.
+    Of(Subject, Failure),
+    /// The base, or no client at all.
+    Whole(Failure),
 }
 
 impl<E: Into<Failure>> From<E> for Fault {
     fn from(error: E) -> Self {
-        Self::Ours(error.into())
+        Self::Whole(error.into())
     }
 }
 
-/// Measures a cell; clients of other processes that cannot be had or that fail are left out, and named.
+/// Measures a cell; clients that cannot be had, fail or hang are left out, and named.
 pub(crate) fn cell(plan: &Plan, cell: Cell, servers: &Servers) -> Result<Outcome, Failure> {
     let mut subjects = plan.subjects(&cell);
     let mut skipped = Vec::new();
@@ -60,8 +64,8 @@ pub(crate) fn cell(plan: &Plan, cell: Cell, servers: &Servers) -> Result<Outcome
     loop {
         match attempt(plan, cell, servers, &subjects) {
             Ok((measured, allocated)) => return Ok(Outcome { cell, subjects, measured, allocated, skipped }),
-            Err(Fault::Ours(error)) => return Err(error),
-            Err(Fault::Foreign(subject, error)) => {
+            Err(Fault::Whole(error)) => return Err(error),
+            Err(Fault::Of(subject, error)) => {
                 eprintln!("{cell}: {subject} is left out: {error}");
                 subjects.retain(|other| *other != subject);
                 skipped.push((subject, error.to_string()));
@@ -85,9 +89,12 @@ fn attempt(plan: &Plan, cell: Cell, servers: &Servers, subjects: &[Subject]) -> 
         sample.map_err(|error| fault(subjects[place], error))
     })?;
     let mut allocated = Vec::new();
-    for client in &clients {
+    for (subject, client) in subjects.iter().zip(&clients) {
         allocated.push(match client {
-            Ready::Here(client) => Some(runtime.block_on(measure::allocations(client, &cell))?),
+            Ready::Here(client) => {
+                let counted = within(&runtime, GRACE, measure::allocations(client, &cell));
+                Some(counted.map_err(|error| fault(*subject, error))?)
+            }
             Ready::There(_) | Ready::Behind(..) => None,
         });
     }
@@ -96,9 +103,15 @@ fn attempt(plan: &Plan, cell: Cell, servers: &Servers, subjects: &[Subject]) -> 
 
 fn fault(subject: Subject, error: Failure) -> Fault {
     match subject {
-        Subject::Peer(_) => Fault::Foreign(subject, error),
-        _ => Fault::Ours(format!("{subject}: {error}").into()),
+        Subject::BalanceList => Fault::Whole(format!("{subject}: {error}").into()),
+        _ => Fault::Of(subject, error),
     }
+}
+
+/// Runs the future for so long at the most.
+fn within<T>(runtime: &Runtime, time: Duration, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let ended = runtime.block_on(async { tokio::time::timeout(time, future).await });
+    ended.map_err(|_| format!("calls hang: no end within {time:?}"))?
 }
 
 impl Ready {
@@ -117,9 +130,9 @@ impl Ready {
 
     fn measure(&mut self, cell: &Cell, time: Duration, runtime: &Runtime) -> Result<Sample, Failure> {
         match self {
-            Self::Here(client) => runtime.block_on(measure::measure(client, cell, time, None)),
+            Self::Here(client) => within(runtime, time + GRACE, measure::measure(client, cell, time, None)),
             Self::There(peer) => foreign::measure(peer, cell, time),
-            Self::Behind(client, envoy) => runtime.block_on(measure::measure(client, cell, time, Some(envoy.id()))),
+            Self::Behind(client, envoy) => within(runtime, time + GRACE, measure::measure(client, cell, time, Some(envoy.id()))),
         }
     }
 }
