@@ -22,6 +22,27 @@ async fn unary_calls_of_all_sizes_come_back_whole() {
     assert!(reply.is_empty());
 }
 
+/// With windows for all of it, so that the socket is the limit, and more writes than a task may make in one turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_messages_of_many_calls_share_a_connection() {
+    let mut builder = Builder::new();
+    builder.initial_window_size(8_000_000).initial_connection_window_size(100_000_000);
+    let address = serve(builder, echo).await;
+    let connection = connect(address).await;
+    let calls = (0..16_u8).map(|seed| {
+        let transport = connection.transport.clone();
+        tokio::spawn(async move {
+            let data = vec![seed; 4_000_000];
+            let (reply, _) = call(&transport, Pieces::one(data.clone())).await.unwrap();
+            assert!(reply == data);
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        within(call).await.unwrap();
+    }
+    assert_eq!(connection.transport.in_flight(), 0);
+}
+
 #[tokio::test]
 async fn a_unary_call_is_one_data_frame_with_the_end() {
     let (mut raw, connection) = Raw::pair(TransportConfig::new(), &[]).await;
