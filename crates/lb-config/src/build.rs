@@ -107,6 +107,14 @@ pub(crate) fn setting(settings: &ServiceSettings, error: ConfigError) -> Configu
     ConfigureError::Setting { service: settings.name.to_string(), error }
 }
 
+/// What the channel leads to, as its metrics name it.
+pub(crate) fn target(settings: &ServiceSettings) -> String {
+    match &settings.source {
+        Source::Target(target) => target.clone(),
+        Source::Endpoints(_) => format!("{SCHEME}:///{}", settings.name),
+    }
+}
+
 fn source(settings: &ServiceSettings, levers: &mut Levers) -> LbChannelBuilder {
     match &settings.source {
         Source::Target(target) => LbChannel::builder(target),
@@ -114,7 +122,7 @@ fn source(settings: &ServiceSettings, levers: &mut Levers) -> LbChannelBuilder {
             let (resolver, handle) = ManualResolver::new(SCHEME);
             handle.set(endpoints.iter().cloned());
             levers.endpoints = Some(handle);
-            LbChannel::builder(format!("{SCHEME}:///{}", settings.name)).resolver(resolver).authority(authority(endpoints))
+            LbChannel::builder(target(settings)).resolver(resolver).authority(authority(endpoints))
         }
     }
 }

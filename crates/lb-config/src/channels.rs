@@ -95,8 +95,8 @@ impl Channels {
         self.state().running.iter().map(|(name, running)| (Arc::clone(name), running.channel().clone())).collect()
     }
 
-    /// The metrics of all of them in Prometheus' text form, for a scraper; `None` unless `metrics.enabled` is set and the feature `prometheus` on. Each
-    /// is `grpc.target` by the name of its service. Those that were built before metrics were enabled are not among them.
+    /// The metrics of all of them in Prometheus' text form, for a scraper; `None` unless `metrics.enabled` is set and the feature `prometheus` on. Their
+    /// `grpc.target` is the target, `configured:///` and the service's name where the endpoints are configured themselves. Those that were built before metrics were enabled are not among them.
     pub fn exposition(&self) -> Option<Result<String, String>> {
         self.state().hooks.exposition()
     }

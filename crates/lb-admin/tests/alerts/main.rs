@@ -148,7 +148,7 @@ async fn the_resolver_is_stale_and_calls_go_on_until_the_registry_is_back() {
 
 #[tokio::test]
 async fn calls_wait_until_there_are_more_servers() {
-    let settings = json!({"maxRequestsPerEndpoint": 1, "queue": {"capacity": 16, "maxWait": "60s"}});
+    let settings = json!({"maxRequestsPerEndpoint": 1, "queue": {"maxPending": 16, "maxWait": "60s"}});
     let room = Room::new(1, settings).await;
     room.servers[0].control().hang();
     let waiting: Vec<_> = (0..3).map(|_| room.call()).collect();

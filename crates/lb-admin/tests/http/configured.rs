@@ -29,7 +29,7 @@ async fn a_configuration_is_changed_over_http_and_read_again_from_its_sources() 
     let explained = get(format!("{CONFIG}/explain")).of(addr).await.json();
     let row = |path: &str| explained["rows"].as_array().unwrap().iter().find(|row| row["path"] == path).cloned();
     let policy = row("services.orders.policy").unwrap();
-    assert_eq!((&policy["value"], &policy["source"]), (&json!("round_robin"), &json!("defaults")), "{policy}");
+    assert_eq!((&policy["value"], &policy["source"]), (&json!("round_robin"), &json!("defaults of the program")), "{policy}");
     assert_eq!(row("timeout").unwrap()["source"], Value::Null);
 
     // What was read can be written back, and changes nothing.

@@ -5,6 +5,8 @@ use std::fmt;
 
 use lb_tonic::{LbChannel, LbChannelBuilder};
 
+#[cfg(feature = "prometheus")]
+use crate::build;
 use crate::build::ConfigureError;
 use crate::config::Config;
 use crate::settings::ServiceSettings;
@@ -43,8 +45,8 @@ impl Hooks {
         #[cfg(feature = "prometheus")]
         let builder = match &self.prometheus {
             Some(prometheus) => {
-                let (metrics, target) = (prometheus.metrics(), &*settings.name);
-                builder.observer(metrics.observer(target)).call_observer(metrics.calls(target))
+                let (metrics, target) = (prometheus.metrics(), build::target(settings));
+                builder.observer(metrics.observer(&*target)).call_observer(metrics.calls(&*target))
             }
             None => builder,
         };

@@ -90,7 +90,7 @@ fn wrong(view: View<'_>) -> Option<Problem> {
         return Some(view.wrong("webhook", "on", "off: it needs the feature hooks"));
     }
     if !view.is_set("webhook.url") {
-        return Some(view.wrong("webhook.url", "nothing", "an http or https URL while the webhook is on"));
+        return Some(view.wrong("webhook", "without a URL", "a webhook.url beside it"));
     }
     if view.texts("webhook.secrets").is_empty() && !view.is_set("webhook.secretsFile") {
         return Some(view.wrong("webhook", "without secrets", "webhook.secrets or webhook.secretsFile"));

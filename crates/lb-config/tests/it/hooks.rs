@@ -149,7 +149,8 @@ async fn metrics_are_there_when_they_are_enabled_by_whichever_name() {
     EchoClient::new(on.get("orders").unwrap()).unary(EchoRequest::default()).await.unwrap();
     let text = on.exposition().unwrap().unwrap();
     for series in ["grpc_client_call_duration_seconds_count", "grpc_subchannel_open_connections", "evenkeel_channel_endpoints"] {
-        let of_orders = |line: &str| line.starts_with(&format!("{series}{{")) && line.contains("grpc_target=\"orders\"");
+        let of_orders =
+            |line: &str| line.starts_with(&format!("{series}{{")) && line.contains("grpc_target=\"configured:///orders\"");
         assert!(text.lines().any(of_orders), "{series}: {text}");
     }
 }
