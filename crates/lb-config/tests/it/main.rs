@@ -1,4 +1,5 @@
 //! A configuration from its sources to its meaning, and channels that follow one.
+#![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
 
 mod defaults;
 mod environment;
