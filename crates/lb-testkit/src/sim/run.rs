@@ -52,7 +52,8 @@ impl SimNet {
                 self.plan(Duration::ZERO, Happening::Try(attempt, 0));
                 self.plan(timeout, Happening::TimedOut(attempt));
             }
-            Effect::Spare(_) => {}
+            // Nobody is there to measure for.
+            Effect::Spare(_) | Effect::Measured(_) => {}
             // Nothing is in progress here: what a graceful close waits for is over at once.
             Effect::Close { attempt, .. } | Effect::Retire { attempt, .. } => {
                 self.world.forget(attempt);
