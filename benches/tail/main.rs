@@ -102,7 +102,7 @@ fn run(arm: &Arm, scenario: &Scenario, seed: u64, window: Duration) -> Result<Ru
 
 /// Who calls: this process, or a peer's program.
 enum Caller {
-    Here(Runtime, Client),
+    Here(Box<(Runtime, Client)>),
     There(Peer),
 }
 
@@ -113,16 +113,18 @@ impl Caller {
         }
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(Client::connect(&arm.kind, fleet.addresses()))?;
-        Ok(Self::Here(runtime, client))
+        Ok(Self::Here(Box::new((runtime, client))))
     }
 
     fn call(&mut self, arrivals: Arrivals, seed: u64, window: Duration) -> Result<Outcome, Failure> {
-        match (self, arrivals) {
-            (Self::Here(runtime, client), Arrivals::Open(rate)) => {
-                runtime.block_on(load::open(client, lb_bench::Arrivals::new(rate, seed)?, window))
-            }
-            (Self::Here(runtime, client), Arrivals::Closed(callers)) => runtime.block_on(load::closed(client, callers, window)),
-            (Self::There(program), arrivals) => peer::call(program, arrivals, window),
+        let here = match self {
+            Self::Here(here) => here,
+            Self::There(program) => return peer::call(program, arrivals, window),
+        };
+        let (runtime, client) = &mut **here;
+        match arrivals {
+            Arrivals::Open(rate) => runtime.block_on(load::open(client, lb_bench::Arrivals::new(rate, seed)?, window)),
+            Arrivals::Closed(callers) => runtime.block_on(load::closed(client, callers, window)),
         }
     }
 }

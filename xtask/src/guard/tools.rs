@@ -27,7 +27,7 @@ impl Tools {
         // A path in `GUNGRAUN_RUNNER` would be compiled in.
         let path = std::env::var_os("PATH").unwrap_or_default();
         let paths = [self.programs.clone()].into_iter().chain(std::env::split_paths(&path));
-        bench.env("PATH", std::env::join_paths(paths).unwrap_or(path.clone()));
+        bench.env("PATH", std::env::join_paths(paths).unwrap_or_else(|_| path.clone()));
         if let Some(root) = &self.valgrind {
             bench.env("GUNGRAUN_VALGRIND_BIN", root.join(VALGRIND));
             // It looks for its tools where its package would have put them; the runner clears the environment but for what it is told.

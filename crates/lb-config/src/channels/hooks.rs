@@ -64,6 +64,10 @@ impl Hooks {
     }
 
     /// Reports these channels from now on, if that is configured, and no others.
+    #[cfg_attr(
+        not(feature = "hooks"),
+        allow(clippy::needless_pass_by_ref_mut, reason = "there is nothing to change without hooks")
+    )]
     pub(super) fn report<'a>(
         &mut self,
         config: &Config,
