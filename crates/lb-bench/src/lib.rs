@@ -51,7 +51,7 @@ mod suite;
 mod table;
 
 pub use arrivals::Arrivals;
-pub use cpu::{cpu_time, cpu_time_of};
+pub use cpu::{cpu_time, cpu_time_of, cpu_time_of_children};
 pub use error::BenchError;
 pub use head::Head;
 pub use latency::Latencies;

@@ -212,7 +212,9 @@ impl Peer {
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
         if sent.is_err() {
-            return Err(self.ended());
+            // A program whose output nobody wants any more is ended by that: what was wrong with the output says more.
+            let said = self.output.try_recv();
+            return Err(said.ok().and_then(Result::err).map_or_else(|| self.ended(), PeerError::from));
         }
         Ok(Measured::parse(&self.line(within)?)?)
     }
