@@ -1,10 +1,10 @@
-//! What a call costs where tracing is on and nobody listens: as many allocations as without.
+//! What a call costs where tracing is on and nobody listens, or it is not sampled: as many allocations as without.
 #![allow(clippy::unwrap_used, reason = "a failing helper fails the test")]
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
 
-use lb_telemetry::trace::{CallLog, Tracing};
+use lb_telemetry::trace::{CallLog, Sampling, Tracing};
 use lb_testkit::EchoServer;
 use lb_testkit::count::{CountingAllocator, allocations};
 use lb_testkit::pb::EchoRequest;
@@ -58,7 +58,7 @@ fn is_as_many(one: u64, other: u64) -> bool {
 }
 
 #[test]
-fn tracing_that_nobody_listens_to_allocates_nothing() {
+fn what_is_not_traced_allocates_nothing() {
     let server = server();
     let without = allocated(server, None);
     assert!(without > CALLS, "allocations are counted");
@@ -68,7 +68,10 @@ fn tracing_that_nobody_listens_to_allocates_nothing() {
     let subscriber = tracing_subscriber::fmt().with_max_level(Level::ERROR).finish();
     let uninterested = tracing::subscriber::with_default(subscriber, || allocated(server, Some(log())));
     assert!(is_as_many(uninterested, without), "a subscriber for errors: {uninterested}, without {without}");
-    let subscriber = tracing_subscriber::fmt().with_max_level(Level::INFO).with_writer(std::io::sink).finish();
-    let heard = tracing::subscriber::with_default(subscriber, || allocated(server, Some(log())));
+    let subscriber = || tracing_subscriber::fmt().with_max_level(Level::INFO).with_writer(std::io::sink).finish();
+    let none = Tracing::new().sampling(Sampling::ratio(0.0).unwrap());
+    let unsampled = tracing::subscriber::with_default(subscriber(), || allocated(server, Some(none)));
+    assert!(is_as_many(unsampled, without), "not sampled: {unsampled}, without {without}");
+    let heard = tracing::subscriber::with_default(subscriber(), || allocated(server, Some(log())));
     assert!(!is_as_many(heard, without), "who listens pays: {heard}, without {without}");
 }

@@ -4,64 +4,14 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::sync::{Arc, Mutex};
-
 use lb_telemetry::trace::{Propagation, TraceContext, TraceLayer, Tracing};
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
-use lb_testkit::{EchoControl, EchoServer};
-use serde_json::Value;
 use tonic::Request;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Level, Metadata, Subscriber};
+use tracing::Level;
 
+use support::spans::{Spans, header, recording};
 use support::{builder, echo, middle, ready, soon, unary};
-
-/// Keeps what is recorded on our spans, in the order they began.
-#[derive(Clone, Default)]
-struct Spans(Arc<Mutex<Vec<Value>>>);
-
-impl Spans {
-    fn put(&self, index: u64, record: impl FnOnce(&mut dyn tracing::field::Visit)) {
-        struct Fields<'a>(&'a mut Value);
-        impl tracing::field::Visit for Fields<'_> {
-            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-                self.0[field.name()] = format!("{value:?}").into();
-            }
-        }
-        record(&mut Fields(&mut self.0.lock().unwrap()[index as usize - 1]));
-    }
-
-    /// One field of all spans.
-    fn field(&self, name: &str) -> Vec<Option<String>> {
-        self.0.lock().unwrap().iter().map(|span| span[name].as_str().map(|text| text.trim_matches('"').to_owned())).collect()
-    }
-}
-
-impl Subscriber for Spans {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.is_span() && metadata.target().starts_with("evenkeel")
-    }
-
-    fn new_span(&self, span: &Attributes<'_>) -> Id {
-        let id = {
-            let mut spans = self.0.lock().unwrap();
-            spans.push(Value::Object(serde_json::Map::default()));
-            spans.len() as u64
-        };
-        self.put(id, |visitor| span.record(visitor));
-        Id::from_u64(id)
-    }
-
-    fn record(&self, span: &Id, values: &Record<'_>) {
-        self.put(span.into_u64(), |visitor| values.record(visitor));
-    }
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &tracing::Event<'_>) {}
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
 
 #[tokio::test]
 async fn spans_have_ids_of_ours_that_link_over_servers() {
@@ -79,18 +29,6 @@ async fn spans_have_ids_of_ours_that_link_over_servers() {
     assert_eq!(parents[1..], ids[..5], "each is the child of the one before it");
     assert!(traces[0].as_ref().is_some_and(|id| id.len() == 32) && traces.iter().all(|id| *id == traces[0]));
     assert!(spans.field("otel.status_code").iter().all(|code| code.as_deref() == Some("OK")));
-}
-
-/// An echo server that remembers the headers it got.
-async fn recording() -> (EchoServer, EchoControl) {
-    let server = EchoServer::builder().record_requests().start().await.unwrap();
-    let control = server.control();
-    (server, control)
-}
-
-fn header(control: &EchoControl, name: &str) -> Option<String> {
-    let head = control.last_request().expect("it got a call");
-    head.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use super::call_line::CallLine;
 use super::call_log::CallLog;
 use super::context::TraceContext;
 use super::headers::Propagation;
+use super::sampling::{Decision, Sampling};
 use super::span::{self, Name};
 
 /// Traces the calls of channels: to be passed to [`LbChannelBuilder::call_observer`](lb_tonic::LbChannelBuilder::call_observer).
@@ -28,12 +29,15 @@ pub struct Tracing {
 struct Settings {
     propagation: Propagation,
     spans: bool,
+    /// `None` leaves it to the subscriber.
+    sampling: Option<Sampling>,
     log: Option<Arc<CallLog>>,
 }
 
 impl Default for Tracing {
     fn default() -> Self {
-        Self { settings: Arc::new(Settings { propagation: Propagation::default(), spans: true, log: None }) }
+        let (propagation, sampling, log) = (Propagation::default(), None, None);
+        Self { settings: Arc::new(Settings { propagation, spans: true, sampling, log }) }
     }
 }
 
@@ -53,6 +57,13 @@ impl Tracing {
     #[must_use]
     pub fn without_spans(self) -> Self {
         self.with(|settings| settings.spans = false)
+    }
+
+    /// Makes spans only of calls that this takes, and follows the decision of the trace that a call is in. Without, every call has spans if
+    /// the subscriber wants them.
+    #[must_use]
+    pub fn sampling(self, sampling: Sampling) -> Self {
+        self.with(|settings| settings.sampling = Some(sampling))
     }
 
     /// Writes a line per call as well. Channels that share this share the log's limits.
@@ -88,25 +99,28 @@ impl CallObserver for Tracing {
 impl Settings {
     /// The span of a call and the context it is in, each if there is one.
     fn begin(&self, call: &CallStart<'_>) -> (Span, Option<TraceContext>) {
-        let span = if self.spans { call_span(call) } else { Span::none() };
-        let outer = bridge::of_current();
-        if span.is_disabled() {
-            // What the caller has put into the headers itself travels by itself.
-            return (span, outer.or_else(TraceContext::current));
+        let attached = bridge::of_current();
+        let is_linked = attached.is_some();
+        let outer = attached.or_else(TraceContext::current);
+        if !self.spans {
+            return (Span::none(), outer);
         }
-        let known = outer.is_some();
-        let parent = outer.or_else(TraceContext::current).or_else(|| self.propagation.extract(call.headers()));
-        if let Some(parent) = parent.as_ref().filter(|_| !known) {
+        let came = if outer.is_none() && self.sampling.is_some() { self.propagation.extract(call.headers()) } else { None };
+        let decision = self.sampling.map(|sampling| sampling.decide(outer.as_ref().or(came.as_ref())));
+        if let Some(decision) = decision.filter(|decision| !decision.sampled) {
+            // What the caller has put into the headers itself travels by itself.
+            return (Span::none(), outer.or_else(|| decision.told()));
+        }
+        let span = call_span(call);
+        if span.is_disabled() {
+            return (span, outer);
+        }
+        let parent = outer.or(came).or_else(|| self.propagation.extract(call.headers()));
+        if let Some(parent) = parent.as_ref().filter(|_| !is_linked) {
             bridge::set_parent(&span, parent);
         }
-        let context = match bridge::of_span(&span) {
-            Some(context) => TraceContext { baggage: parent.and_then(|parent| parent.baggage), ..context },
-            None => {
-                let own = parent.as_ref().map_or_else(TraceContext::root, TraceContext::child);
-                span::identify(&span, &own, parent.map(|parent| parent.span_id()));
-                own
-            }
-        };
+        let root = || decision.and_then(Decision::root).unwrap_or_else(TraceContext::root);
+        let context = span::context(&span, parent, root);
         (span, Some(context))
     }
 }

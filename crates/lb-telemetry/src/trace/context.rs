@@ -19,6 +19,8 @@ const RANDOM: u8 = 0b10;
 /// The length of a header of version 0, and of what any later version begins with.
 const LENGTH: usize = 55;
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// A trace and the span in it that work is done for, as [W3C Trace Context](https://www.w3.org/TR/trace-context-2/) has it, with what
 /// travels along: the `tracestate` of other tracing systems, and `baggage`.
 ///
@@ -56,8 +58,13 @@ impl TraceContext {
 
     /// The beginning of a trace of our own, with ids nobody can foresee.
     pub fn root() -> Self {
-        let (trace, span) = (ids::trace(), ids::span());
-        Self { trace, span, flags: SAMPLED | RANDOM, state: None, baggage: None }
+        Self::beginning(ids::span(), true)
+    }
+
+    /// The beginning of a trace whose id has this lower half.
+    pub(super) fn beginning(low: NonZeroU64, sampled: bool) -> Self {
+        let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
+        Self { trace: ids::trace(low), span: ids::span(), flags, state: None, baggage: None }
     }
 
     /// Another span of the same trace, for work that this one asks for.
@@ -87,7 +94,13 @@ impl TraceContext {
 
     /// As a `traceparent`.
     pub fn traceparent(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace, self.span, self.flags)
+        let mut text = String::with_capacity(LENGTH);
+        text.push_str("00");
+        for (number, digits) in [(self.trace.get(), 32), (self.span.get().into(), 16), (self.flags.into(), 2)] {
+            text.push('-');
+            text.extend((0..digits).rev().map(|digit| char::from(DIGITS[(number >> (4 * digit)) as usize & 0xf])));
+        }
+        text
     }
 
     /// The trace.

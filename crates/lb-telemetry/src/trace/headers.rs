@@ -13,6 +13,8 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 static BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 static GRPC_TRACE: HeaderName = HeaderName::from_static("grpc-trace-bin");
 
+const NOTHING: HeaderValue = HeaderValue::from_static("");
+
 /// Bytes of a context in its binary form: a version, and three fields of which each begins with its number.
 const BINARY: usize = 1 + (1 + 16) + (1 + 8) + (1 + 1);
 
@@ -49,7 +51,8 @@ impl Propagation {
     pub fn inject(self, context: &TraceContext, headers: &mut HeaderMap) {
         match self {
             Self::W3c => {
-                set(headers, &TRACEPARENT, Some(&context.traceparent()));
+                // Its own text is what is sent, without a copy.
+                drop(headers.insert(&TRACEPARENT, HeaderValue::try_from(context.traceparent()).unwrap_or(NOTHING)));
                 set(headers, &TRACESTATE, context.tracestate());
                 if let Some(baggage) = context.baggage() {
                     // The caller's own words win, and what is not sent along is not taken away either.
@@ -84,7 +87,7 @@ fn set(headers: &mut HeaderMap, name: &HeaderName, text: Option<&str>) {
 
 /// What goes in has been checked when it came; nothing is better than something else.
 fn value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::from_str(text).unwrap_or(NOTHING)
 }
 
 fn to_binary(context: &TraceContext) -> [u8; BINARY] {

@@ -30,11 +30,10 @@ pub(super) fn span() -> NonZeroU64 {
     }
 }
 
-/// The id of a new trace.
-pub(super) fn trace() -> NonZeroU128 {
-    let (high, low) = (NonZeroU128::from(span()), NonZeroU128::from(span()));
+/// The id of a new trace, with this lower half.
+pub(super) fn trace(low: NonZeroU64) -> NonZeroU128 {
     // Neither half is zero, so that systems that keep only one of them have one to keep.
-    NonZeroU128::from(low) | high.get() << 64
+    NonZeroU128::from(low) | u128::from(span().get()) << 64
 }
 
 #[cfg(test)]
@@ -43,7 +42,7 @@ mod tests {
 
     #[test]
     fn threads_draw_different_ids() {
-        let draw = || (0..1_000).map(|_| super::trace()).collect::<Vec<_>>();
+        let draw = || (0..1_000).map(|_| super::trace(super::span())).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
         let ids: HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ids.len(), 4_000);

@@ -30,8 +30,22 @@
 //! **What a call belongs to**, in this order: the `tracing` span or OpenTelemetry context it is made in; [`TraceContext::current`]; the
 //! headers that its caller has set; otherwise a trace of its own.
 //!
+//! # Sampling
+//!
+//! Spans of every call cost more than the rest of what a channel tells of itself together. [`Tracing::sampling`] decides once per call, before any
+//! span is made: a call within a trace follows its parent's `sampled` flag, and of the others a share is traced. What is not sampled makes no
+//! span, and hands its parent on if it has one. [`TraceLayer::sampling`] is the same for servers. [`Sampling`] has the rules.
+//!
+//! ```
+//! # use lb_telemetry::trace::{Sampling, Tracing};
+//! let one_in_a_hundred = Tracing::new().sampling(Sampling::ratio(0.01)?);
+//! # Ok::<(), lb_core::ConfigError>(())
+//! ```
+//!
+//! # The rest
+//!
 //! **What it costs.** Nothing without [`Tracing`]. With it and without a subscriber that wants spans or lines, two looks at what is wanted and one
-//! at the thread's context. When not: there is no reason to leave it out but the spans themselves; sample them where they are collected.
+//! at the thread's context. A call that is not sampled pays the look at the context and one number drawn.
 //!
 //! **Bounds.** Names are cut after 256 bytes of method, and a server's words after 1 024. Of a context that comes, what is not well formed is dropped: two
 //! `traceparent`s, bad digits, a `tracestate` with a bad member or more than 32, `baggage` beyond 8 kB. A `tracestate` beyond 512 bytes
@@ -61,6 +75,7 @@ mod context;
 mod current;
 mod headers;
 mod ids;
+mod sampling;
 mod server;
 mod server_body;
 mod span;
@@ -71,5 +86,6 @@ pub use client::Tracing;
 pub use context::{SpanId, TraceContext, TraceId};
 pub use current::Scope;
 pub use headers::Propagation;
+pub use sampling::Sampling;
 pub use server::{TraceLayer, TraceService};
 pub use server_body::{TraceBody, TraceFuture};

@@ -13,6 +13,7 @@ use tracing::field::Empty;
 use super::bridge;
 use super::context::TraceContext;
 use super::headers::Propagation;
+use super::sampling::{Decision, Sampling};
 use super::server_body::{Recv, TraceBody, TraceFuture, counted};
 use super::span::{self, Name};
 
@@ -39,6 +40,7 @@ use super::span::{self, Name};
 #[derive(Debug, Clone, Default)]
 pub struct TraceLayer {
     propagation: Propagation,
+    sampling: Option<Sampling>,
 }
 
 impl TraceLayer {
@@ -53,13 +55,21 @@ impl TraceLayer {
         self.propagation = propagation;
         self
     }
+
+    /// Makes spans only of calls that this takes, and follows the decision of who calls. What a call that is not taken makes the handler call
+    /// is not taken either, where the channel has a [`Sampling`] too. Without, every call has a span if the subscriber wants it.
+    #[must_use]
+    pub fn sampling(mut self, sampling: Sampling) -> Self {
+        self.sampling = Some(sampling);
+        self
+    }
 }
 
 impl<S> Layer<S> for TraceLayer {
     type Service = TraceService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TraceService { inner, propagation: self.propagation }
+        TraceService { inner, propagation: self.propagation, sampling: self.sampling }
     }
 }
 
@@ -68,6 +78,7 @@ impl<S> Layer<S> for TraceLayer {
 pub struct TraceService<S> {
     inner: S,
     propagation: Propagation,
+    sampling: Option<Sampling>,
 }
 
 impl<S: NamedService> NamedService for TraceService<S> {
@@ -88,7 +99,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let remote = self.propagation.extract(request.headers());
-        let (span, context) = begin(request.uri().path(), remote);
+        let (span, context) = begin(request.uri().path(), remote, self.sampling);
         let recv = Recv::new(span, context);
         let request = if recv.counts_messages() { request.map(|body| counted(body, recv.span())) } else { request };
         // The handler may do all its work before it returns a future.
@@ -98,7 +109,12 @@ where
 }
 
 /// The span of a call and the context it works in, each if there is one.
-fn begin(path: &str, remote: Option<TraceContext>) -> (Span, Option<TraceContext>) {
+fn begin(path: &str, remote: Option<TraceContext>, sampling: Option<Sampling>) -> (Span, Option<TraceContext>) {
+    let decision = sampling.map(|sampling| sampling.decide(remote.as_ref()));
+    if let Some(decision) = decision.filter(|decision| !decision.sampled) {
+        // What the handler calls is to follow.
+        return (Span::none(), remote.or_else(|| decision.root()));
+    }
     let span = tracing::info_span!(
         target: "evenkeel::server",
         "server",
@@ -116,13 +132,7 @@ fn begin(path: &str, remote: Option<TraceContext>) -> (Span, Option<TraceContext
     if let Some(remote) = &remote {
         bridge::set_parent(&span, remote);
     }
-    let context = match bridge::of_span(&span) {
-        Some(context) => TraceContext { baggage: remote.and_then(|remote| remote.baggage), ..context },
-        None => {
-            let own = remote.as_ref().map_or_else(TraceContext::root, TraceContext::child);
-            span::identify(&span, &own, remote.map(|remote| remote.span_id()));
-            own
-        }
-    };
+    let root = || decision.and_then(Decision::root).unwrap_or_else(TraceContext::root);
+    let context = span::context(&span, remote, root);
     (span, Some(context))
 }

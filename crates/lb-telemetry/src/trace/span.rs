@@ -8,6 +8,7 @@ use tonic::Code;
 use tracing::Span;
 use tracing::field::display;
 
+use super::bridge;
 use super::context::{SpanId, TraceContext};
 
 /// Bytes of a method in a name. Methods of generated code are shorter; strangers can name one as they like.
@@ -58,6 +59,18 @@ pub(super) fn end(span: &Span, code: Code, message: &str) {
     // The description makes an error of it where OpenTelemetry listens, whatever the order.
     span.record("otel.status_code", "ERROR");
     span.record("otel.status_description", display(format_args!("{}, {}", code_name(code), cut(message, LONGEST_MESSAGE))));
+}
+
+/// The context of a span: OpenTelemetry's, or one of our own, which is then written on it. `root` is what it is if it has no parent.
+pub(super) fn context(span: &Span, parent: Option<TraceContext>, root: impl FnOnce() -> TraceContext) -> TraceContext {
+    match bridge::of_span(span) {
+        Some(context) => TraceContext { baggage: parent.and_then(|parent| parent.baggage), ..context },
+        None => {
+            let own = parent.as_ref().map_or_else(root, TraceContext::child);
+            identify(span, &own, parent.map(|parent| parent.span_id()));
+            own
+        }
+    }
 }
 
 /// Writes ids of our own on a span that has none of OpenTelemetry's.

@@ -19,7 +19,7 @@ use crate::support::{builder, echo, middle, ready, unary, until};
 /// HTTP/2's code for a stream that nobody has worked on.
 const REFUSED_STREAM: u32 = 7;
 
-fn quick(attempts: u32) -> RetryPolicy {
+pub(crate) fn quick(attempts: u32) -> RetryPolicy {
     let policy = RetryPolicy::default().with_max_attempts(attempts).unwrap();
     policy.with_initial_backoff(Duration::from_millis(2)).unwrap()
 }

@@ -4,5 +4,6 @@
 mod collector;
 mod details;
 mod linked;
+mod sampled;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,6 +1,8 @@
 //! What the tests of traces and logs share: traced servers on real sockets, patience, and lines of log read back.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod spans;
+
 use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
