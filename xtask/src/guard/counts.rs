@@ -45,7 +45,7 @@ fn case(id: &str) -> Option<(String, u32)> {
 
 /// `Ir` as callgrind calls it, of the run just made.
 fn instructions(summary: &Value) -> Option<f64> {
-    let profile = workspace::list(&summary["profiles"]).iter().find(|profile| profile["tool"] == "callgrind")?;
+    let profile = workspace::list(&summary["profiles"]).iter().find(|profile| profile["tool"] == "Callgrind")?;
     profile["data"]["total"]["metrics"]["Ir"]["values"]["new"].as_f64()
 }
 
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_runners_summary_is_read() {
-        let line = r#"{"id": "ring_hash_bounded_1", "profiles": [{"tool": "callgrind", "data": {"total": {"metrics": {"Ir": {"values": {"new": 20480}}}}}}]}"#;
+        let line = r#"{"id": "ring_hash_bounded_1", "profiles": [{"tool": "Callgrind", "data": {"total": {"metrics": {"Ir": {"values": {"new": 20480}}}}}}]}"#;
         assert_eq!(count(line).unwrap(), (("ring_hash_bounded".to_owned(), 10_000), 20.0));
         for wrong in ["", "{}", r#"{"id": "random_7"}"#, r#"{"id": "random_0", "profiles": []}"#] {
             assert!(count(wrong).is_err(), "{wrong}");
