@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the benchmarks by name, each with the features it asks for.
+//! `cargo xtask bench`: the benchmarks by name, built with every feature that tests have.
 
 use std::process::Command;
 use std::time::Duration;
@@ -67,7 +67,7 @@ fn smoke(report: &mut Report) {
     });
 }
 
-/// `cargo bench` over the whole workspace, so that both steps of CI resolve the same features and build once.
+/// `cargo bench` over the whole workspace, so that both steps of CI and every suite resolve the same features and build once.
 fn in_workspace() -> Result<Command> {
     let mut command = shell::cargo();
     command.args(["bench", "--workspace", "--features", &workspace::test_features(&workspace::packages()?)]);
@@ -76,27 +76,18 @@ fn in_workspace() -> Result<Command> {
 
 struct Bench {
     name: String,
-    package: String,
-    features: String,
 }
 
 impl Bench {
     fn run(&self, args: &[String]) -> Result<()> {
-        let mut command = shell::cargo();
-        command.args(["bench", "--package", &self.package, "--bench", &self.name, "--features", &self.features, "--"]);
-        shell::run(command.args(args).envs(peers::variables()))
+        shell::run(in_workspace()?.args(["--bench", &self.name, "--"]).args(args).envs(peers::variables()))
     }
 }
 
 fn benches() -> Result<Vec<Bench>> {
     let packages = workspace::packages()?;
-    let targets = packages.iter().flat_map(|package| package.targets.iter().map(move |target| (package, target)));
-    let benches = targets.filter(|(_, target)| target.kind == "bench").map(|(package, target)| Bench {
-        name: target.name.clone(),
-        package: package.name.clone(),
-        features: target.required_features.join(","),
-    });
-    Ok(benches.collect())
+    let targets = packages.into_iter().flat_map(|package| package.targets);
+    Ok(targets.filter(|target| target.kind == "bench").map(|target| Bench { name: target.name }).collect())
 }
 
 fn names() -> Result<String> {
