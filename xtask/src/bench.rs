@@ -1,10 +1,12 @@
-//! `cargo xtask bench`: the benchmarks by name, built with every feature that tests have.
+//! `cargo xtask bench`: the benchmarks by name, with the features that those of their package ask for.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::report::{Outcome, Report};
+use crate::workspace::Package;
 use crate::{guard, peers, shell, workspace};
 
 /// The suites that compare with peers or keep a promise: `all` runs these. Each is a bench target of that name; benchmarks beside them run by name too.
@@ -67,7 +69,7 @@ fn smoke(report: &mut Report) {
     });
 }
 
-/// `cargo bench` over the whole workspace, so that both steps of CI and every suite resolve the same features and build once.
+/// `cargo bench` over the whole workspace, so that both steps of CI resolve the same features and build once.
 fn in_workspace() -> Result<Command> {
     let mut command = shell::cargo();
     command.args(["bench", "--workspace", "--features", &workspace::test_features(&workspace::packages()?)]);
@@ -76,18 +78,30 @@ fn in_workspace() -> Result<Command> {
 
 struct Bench {
     name: String,
+    package: String,
+    features: String,
 }
 
 impl Bench {
     fn run(&self, args: &[String]) -> Result<()> {
-        shell::run(in_workspace()?.args(["--bench", &self.name, "--"]).args(args).envs(peers::variables()))
+        let mut command = shell::cargo();
+        command.args(["bench", "--package", &self.package, "--bench", &self.name, "--features", &self.features, "--"]);
+        shell::run(command.args(args).envs(peers::variables()))
     }
 }
 
 fn benches() -> Result<Vec<Bench>> {
     let packages = workspace::packages()?;
-    let targets = packages.into_iter().flat_map(|package| package.targets);
-    Ok(targets.filter(|target| target.kind == "bench").map(|target| Bench { name: target.name }).collect())
+    Ok(packages.iter().flat_map(of_package).collect())
+}
+
+/// All of a package are built with what any of them asks for, so that suites share one build. Not with every feature that tests have: those
+/// bring crates that turn on features of others, which calls pay for (docs/BENCHMARKS.md, "What features cost").
+fn of_package(package: &Package) -> Vec<Bench> {
+    let benches = || package.targets.iter().filter(|target| target.kind == "bench");
+    let features: BTreeSet<&str> = benches().flat_map(|target| &target.required_features).map(String::as_str).collect();
+    let features = features.into_iter().collect::<Vec<_>>().join(",");
+    benches().map(|target| Bench { name: target.name.clone(), package: package.name.clone(), features: features.clone() }).collect()
 }
 
 fn names() -> Result<String> {

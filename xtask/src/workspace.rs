@@ -25,6 +25,7 @@ pub(crate) struct Target {
     pub(crate) name: String,
     /// `lib`, `bin`, `test`, `bench`, `example`, …
     pub(crate) kind: String,
+    pub(crate) required_features: Vec<String>,
 }
 
 /// The repository's root: the directory above this package.
@@ -79,6 +80,7 @@ fn target(value: &Value) -> Target {
     Target {
         name: text(&value["name"]),
         kind: text(&value["kind"][0]),
+        required_features: list(&value["required-features"]).iter().map(text).collect(),
     }
 }
 
