@@ -1,6 +1,7 @@
 //! TLS to an agent: its own CA, our own certificate.
 //!
-//! The crypto provider is the one chosen by feature, given to rustls explicitly. Files are read once, when the resolver is made.
+//! The crypto provider is the one chosen by feature, given to rustls explicitly. Files are read once: those that were named when the resolver is
+//! made, the system's authorities only where an agent is asked by TLS, because every channel makes this resolver, whatever its target is.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -38,6 +39,7 @@ pub(crate) use without::Tls;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 mod with {
     use std::sync::Arc;
+    use std::sync::OnceLock;
 
     use lb_core::ConfigError;
     use rustls::ClientConfig;
@@ -57,8 +59,9 @@ mod with {
 
     /// The way to shake hands, or why there is none.
     pub(crate) struct Tls {
-        connector: Result<TlsConnector, ConfigError>,
+        options: TlsOptions,
         server_name: Option<ServerName<'static>>,
+        connector: OnceLock<Result<TlsConnector, ConfigError>>,
     }
 
     impl std::fmt::Debug for Tls {
@@ -75,19 +78,23 @@ mod with {
                 ServerName::try_from(name.clone()).map_err(|_| error())
             };
             let server_name = options.server_name.as_ref().map(name).transpose()?;
-            let connector = client_config(options).map(|config| TlsConnector::from(Arc::new(config)));
-            match connector {
-                Err(error) if *options != TlsOptions::default() => Err(error),
-                connector => Ok(Self { connector, server_name }),
+            let tls = Self { options: options.clone(), server_name, connector: OnceLock::new() };
+            if *options != TlsOptions::default() {
+                tls.ensure()?;
             }
+            Ok(tls)
         }
 
         pub(crate) fn ensure(&self) -> Result<(), ConfigError> {
-            self.connector.as_ref().map(drop).map_err(Clone::clone)
+            self.connector().as_ref().map(drop).map_err(Clone::clone)
+        }
+
+        fn connector(&self) -> &Result<TlsConnector, ConfigError> {
+            self.connector.get_or_init(|| client_config(&self.options).map(|config| TlsConnector::from(Arc::new(config))))
         }
 
         pub(crate) async fn handshake(&self, host: &str, stream: TcpStream) -> Result<Box<dyn Io>, Failure> {
-            let connector = self.connector.as_ref().map_err(|error| Failure::Connect(error.to_string()))?;
+            let connector = self.connector().as_ref().map_err(|error| Failure::Connect(error.to_string()))?;
             let name = match &self.server_name {
                 Some(name) => name.clone(),
                 None => ServerName::try_from(host.to_owned()).map_err(|error| Failure::Connect(error.to_string()))?,
@@ -151,6 +158,27 @@ mod with {
             Pem::Text(text) => Ok(text.clone()),
             Pem::File(path) => std::fs::read(path)
                 .map_err(|error| ConfigError::new(field, format!("{}: {error}", path.display()), "a readable file")),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn the_authorities_of_the_system_are_read_where_tls_is_used() {
+            let tls = Tls::new(&TlsOptions::default()).unwrap();
+            assert!(tls.connector.get().is_none());
+            let has_roots = cfg!(any(feature = "tls-native-roots", feature = "tls-webpki-roots"));
+            assert!(has_roots || tls.ensure().is_err());
+            let _ = tls.ensure();
+            assert!(tls.connector.get().is_some());
+        }
+
+        #[test]
+        fn what_was_configured_is_read_at_once() {
+            let nonsense = TlsOptions { ca: Some(Pem::Text(b"nonsense".to_vec())), ..TlsOptions::default() };
+            assert!(Tls::new(&nonsense).is_err());
         }
     }
 }
