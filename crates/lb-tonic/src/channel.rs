@@ -67,6 +67,11 @@ impl WeakChannel {
     pub fn upgrade(&self) -> Option<LbChannel> {
         self.0.upgrade().map(LbChannel::new)
     }
+
+    /// Whether it is a reference to this channel, of which all clones are one.
+    pub fn is(&self, channel: &LbChannel) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&channel.handle))
+    }
 }
 
 impl Clone for LbChannel {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_core::{LbEvent, Severity};
-use lb_tonic::LbChannel;
+use lb_tonic::{LbChannel, WeakChannel};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
@@ -80,12 +80,27 @@ impl History {
     }
 }
 
-/// A task that keeps the events of a service; it ends when this is dropped.
-struct Followed(JoinHandle<()>);
+/// A task that keeps the events of a service's channel; it ends when this is dropped.
+struct Followed {
+    task: JoinHandle<()>,
+    channel: WeakChannel,
+}
+
+impl Followed {
+    fn begin(app: &Shared, name: &Arc<str>, channel: &LbChannel) -> Self {
+        let task = tokio::spawn(follow(Arc::clone(app), Arc::clone(name), channel));
+        Self { task, channel: channel.downgrade() }
+    }
+
+    /// Whether the service still has this channel, and not another one of its name.
+    fn is_of(&self, channel: &LbChannel) -> bool {
+        !self.task.is_finished() && self.channel.is(channel)
+    }
+}
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -101,15 +116,17 @@ pub(crate) async fn record(app: Shared) {
     }
 }
 
-/// Begins to follow what is new, and forgets what has gone.
+/// Begins to follow what is new, and forgets what has gone. A service whose channel was replaced is still that service: what happened to it
+/// before is kept.
 fn look(app: &Shared, followed: &mut HashMap<Arc<str>, Followed>) {
     let services = app.services.all();
-    followed.retain(|name, Followed(task)| !task.is_finished() && services.iter().any(|(listed, _)| listed == name));
-    app.dashboard.history.keep_only(followed);
-    for (name, channel) in services {
-        let begin = || Followed(tokio::spawn(follow(Arc::clone(app), Arc::clone(&name), &channel)));
-        followed.entry(Arc::clone(&name)).or_insert_with(begin);
+    followed.retain(|name, _| services.iter().any(|(listed, _)| listed == name));
+    for (name, channel) in &services {
+        if !followed.get(name).is_some_and(|known| known.is_of(channel)) {
+            followed.insert(Arc::clone(name), Followed::begin(app, name, channel));
+        }
     }
+    app.dashboard.history.keep_only(followed);
 }
 
 /// Keeps what happens in a channel, without keeping the channel.

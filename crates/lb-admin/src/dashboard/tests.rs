@@ -179,3 +179,30 @@ async fn events_are_remembered_from_before_somebody_looked_and_told_once() {
     stop.send_replace(true);
     recorder.await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_in_the_place_of_another_is_followed_in_its_place() {
+    let (services, (before, _endpoints)) = (Services::new(), channel(1).await);
+    services.add("orders", &before);
+    let (app, stop) = app(&services);
+    let recorder = tokio::spawn(record(Arc::clone(&app)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    before.drain("10.0.0.0:50051");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (after, _other) = channel(2).await;
+    services.add("orders", &after);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    before.undrain("10.0.0.0:50051");
+    after.drain("10.0.0.1:50051");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told: Vec<String> =
+        app.dashboard.history.since("orders", 0).iter().map(|entry| serde_json::to_string(entry).unwrap()).collect();
+    let of = |endpoint: &str| told.iter().filter(|line| line.contains("drained") && line.contains(endpoint)).count();
+    assert_eq!(
+        (of("10.0.0.0:50051"), of("10.0.0.1:50051")),
+        (1, 1),
+        "the first's drain and not its end, and the second's: {told:#?}"
+    );
+    stop.send_replace(true);
+    recorder.await.unwrap();
+}
