@@ -68,6 +68,6 @@ pub use schema::schema;
 pub use settings::{
     Backend, CallSettings, ConnectionSettings, ConsulSettings, DnsSettings, EtcdSettings, FailureSettings, FileSettings,
     HealthSettings, LoadSettings, MetricsSettings, RegistryTls, ServiceSettings, SessionMode, SessionSettings, Source, TlsRoots,
-    TlsSettings, TokenSettings, WebhookSettings,
+    TlsSettings, TokenSettings, TraceHeaders, TracingSettings, WebhookSettings,
 };
 pub use sources::Sources;

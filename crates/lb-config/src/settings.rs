@@ -4,6 +4,7 @@ mod hooks;
 mod read;
 mod registries;
 mod sections;
+mod traces;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub(crate) use hooks::webhook;
 pub(crate) use read::{check, read};
 pub use registries::{ConsulSettings, EtcdSettings, RegistryTls};
 pub(crate) use sections::metrics;
+pub use traces::{TraceHeaders, TracingSettings};
 
 /// Where the endpoints of a service come from.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,6 +77,8 @@ pub struct ServiceSettings {
     pub consul: ConsulSettings,
     /// How etcd is asked.
     pub etcd: EtcdSettings,
+    /// How calls are traced; `None` is not at all.
+    pub tracing: Option<TracingSettings>,
 }
 
 /// What calls may take, and how they are repeated. `None` is no limit, or off.
@@ -267,6 +271,8 @@ pub struct Backend {
     pub url: String,
     /// A file with the bearer token it wants.
     pub token_file: Option<PathBuf>,
+    /// A file with the certificate authorities to trust alone, read when channels are built.
+    pub ca_file: Option<PathBuf>,
     /// How often.
     pub every: Duration,
 }

@@ -1,11 +1,11 @@
-//! What channels have beside them by their configuration: metrics, webhooks, reports. Each is started when the configuration first asks for
+//! What channels have beside them by their configuration: metrics, traces, webhooks, reports. Each is started when the configuration first asks for
 //! it; what is configured anew counts for channels built from then on.
 
 use std::fmt;
 
 use lb_tonic::{LbChannel, LbChannelBuilder};
 
-#[cfg(feature = "prometheus")]
+#[cfg(feature = "otel")]
 use crate::build;
 use crate::build::ConfigureError;
 use crate::config::Config;
@@ -42,6 +42,11 @@ impl Hooks {
     pub(super) fn dress(&self, settings: &ServiceSettings, builder: LbChannelBuilder) -> Result<LbChannelBuilder, ConfigureError> {
         #[cfg(feature = "hooks")]
         let builder = of_hooks::dress(self, settings, builder)?;
+        #[cfg(feature = "otel")]
+        let builder = match &settings.tracing {
+            Some(wanted) => builder.call_observer(tracing(wanted).map_err(|error| build::setting(settings, error))?),
+            None => builder,
+        };
         #[cfg(feature = "prometheus")]
         let builder = match &self.prometheus {
             Some(prometheus) => {
@@ -113,8 +118,25 @@ impl Hooks {
     }
 }
 
+#[cfg(feature = "otel")]
+fn tracing(wanted: &crate::settings::TracingSettings) -> Result<lb_telemetry::trace::Tracing, lb_core::ConfigError> {
+    use lb_telemetry::trace::{Propagation, Sampling, Tracing};
+
+    use crate::settings::TraceHeaders;
+
+    let sampling = Sampling::ratio(wanted.ratio)?;
+    let sampling = if wanted.tell_unsampled { sampling.tell_unsampled() } else { sampling };
+    Ok(Tracing::new().sampling(sampling).propagation(match wanted.propagation {
+        TraceHeaders::W3c => Propagation::W3c,
+        TraceHeaders::GrpcTraceBin => Propagation::GrpcTraceBin,
+        TraceHeaders::Off => Propagation::Off,
+    }))
+}
+
 #[cfg(feature = "hooks")]
 mod of_hooks {
+    use std::path::Path;
+
     use lb_core::ConfigError;
     use lb_hooks::{HttpBackend, HttpBreaker, Overflow, Signer, StatsReporter, Webhook, WebhookConfig};
     use lb_tonic::{LbChannel, LbChannelBuilder};
@@ -124,13 +146,29 @@ mod of_hooks {
     use crate::config::Config;
     use crate::settings::{Backend, ServiceSettings, WebhookSettings};
 
+    /// Whom the backend for reports must be certified by.
+    const REPORTS_CA: &str = "metrics.backendCaFile";
+
     fn wrong(key: &'static str) -> impl Fn(ConfigError) -> ConfigureError {
         move |error| ConfigureError::Hook { key, error }
     }
 
-    fn backend(wanted: &Backend) -> Result<HttpBackend, ConfigError> {
-        let backend = HttpBackend::new(&wanted.url)?;
+    fn backend(wanted: &Backend, ca_key: &'static str) -> Result<HttpBackend, ConfigError> {
+        let backend = trusting(HttpBackend::new(&wanted.url)?, ca_key, wanted.ca_file.as_deref())?;
         Ok(wanted.token_file.iter().fold(backend, HttpBackend::bearer_token_file))
+    }
+
+    /// Who trusts the authorities of a file alone, if there is one.
+    fn trusting(backend: HttpBackend, key: &'static str, ca_file: Option<&Path>) -> Result<HttpBackend, ConfigError> {
+        match ca_file {
+            Some(path) => backend.ca_certificate(read(key, path)?),
+            None => Ok(backend),
+        }
+    }
+
+    fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+        let unread = |error| ConfigError::new(key, format!("{}: {error}", path.display()), "a file that can be read");
+        std::fs::read(path).map_err(unread)
     }
 
     pub(super) fn dress(
@@ -140,7 +178,8 @@ mod of_hooks {
     ) -> Result<LbChannelBuilder, ConfigureError> {
         let builder = match &settings.failures.remote_breaker {
             Some(wanted) => {
-                let breaker = backend(wanted).and_then(|backend| HttpBreaker::new(backend, wanted.every));
+                let breaker =
+                    backend(wanted, "circuitBreaker.backendCaFile").and_then(|backend| HttpBreaker::new(backend, wanted.every));
                 builder.remote_breaker(breaker.map_err(|error| build::setting(settings, error))?)
             }
             None => builder,
@@ -152,14 +191,9 @@ mod of_hooks {
     pub(super) fn webhook(wanted: &WebhookSettings) -> Result<Webhook, ConfigureError> {
         let mut secrets = wanted.secrets.clone();
         if let Some(path) = &wanted.secrets_file {
-            let unread = |error: std::io::Error| {
-                let value = format!("{}: {error}", path.display());
-                ConfigureError::Hook {
-                    key: "webhook",
-                    error: ConfigError::new("webhook.secretsFile", value, "a file that can be read"),
-                }
-            };
-            let text = std::fs::read_to_string(path).map_err(unread)?;
+            // What is no text is no secret.
+            let text = read("webhook.secretsFile", path).map_err(wrong("webhook"))?;
+            let text = String::from_utf8_lossy(&text);
             secrets.extend(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
         }
         start(wanted, &secrets).map_err(wrong("webhook"))
@@ -167,6 +201,7 @@ mod of_hooks {
 
     fn start(wanted: &WebhookSettings, secrets: &[String]) -> Result<Webhook, ConfigError> {
         let backend = HttpBackend::new(&wanted.url)?.timeout(wanted.timeout)?;
+        let backend = trusting(backend, "webhook.caFile", wanted.ca_file.as_deref())?;
         let backend = wanted.token_file.iter().fold(backend, HttpBackend::bearer_token_file);
         let config = WebhookConfig::new(backend, Signer::new(secrets)?)
             .at_least(wanted.least_severity)
@@ -181,7 +216,8 @@ mod of_hooks {
 
     /// What can be wrong with the backend for reports, before anything has changed.
     pub(super) fn check(config: &Config) -> Result<(), ConfigureError> {
-        config.metrics().backend.iter().try_for_each(|wanted| backend(wanted).map(drop)).map_err(wrong("metrics.backendUrl"))
+        let build = |wanted: &Backend| backend(wanted, REPORTS_CA).map(drop);
+        config.metrics().backend.iter().try_for_each(build).map_err(wrong("metrics.backendUrl"))
     }
 
     pub(super) fn reporter<'a>(
@@ -189,7 +225,7 @@ mod of_hooks {
         channels: impl Iterator<Item = (&'a str, &'a LbChannel)>,
     ) -> Result<Option<StatsReporter>, ConfigureError> {
         let Some(wanted) = &config.metrics().backend else { return Ok(None) };
-        let reporter = backend(wanted).and_then(|backend| StatsReporter::start(backend, wanted.every, channels));
+        let reporter = backend(wanted, REPORTS_CA).and_then(|backend| StatsReporter::start(backend, wanted.every, channels));
         reporter.map(Some).map_err(wrong("metrics.backendUrl"))
     }
 }

@@ -82,6 +82,8 @@ pub(super) const KEYS: &[Key] = &[
     switch("metrics.enabled", Told).scope(Scope::Top),
     Key::new("metrics.backendUrl", Kind::Url, "", Told, "Where statistics are sent, with the feature `hooks`").scope(Scope::Top),
     Key::new("metrics.backendTokenFile", Kind::Text, "", Told, "A file with the bearer token for that").scope(Scope::Top),
+    Key::new("metrics.backendCaFile", Kind::Text, "", Told, "Certificate authorities to trust alone there, in PEM")
+        .scope(Scope::Top),
     Key::new("metrics.collectionInterval", Kind::Time(SECOND, DAY), "30s", Told, "How often they are sent").scope(Scope::Top),
     Key::new(
         "metrics.performanceWindow",

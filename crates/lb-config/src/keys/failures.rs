@@ -93,6 +93,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::new("circuitBreaker.maxGroups", Kind::Whole(1, 1024), "64", NewChannel, "The most groups with a breaker of their own"),
     Key::new("circuitBreaker.backendUrl", Kind::Url, "", NewChannel, "A circuit breaker elsewhere to follow and to report to"),
     Key::new("circuitBreaker.backendTokenFile", Kind::Text, "", NewChannel, "A file with the bearer token for that"),
+    Key::new("circuitBreaker.backendCaFile", Kind::Text, "", NewChannel, "Certificate authorities to trust alone there, in PEM"),
     Key::new(
         "circuitBreaker.checkInterval",
         Kind::Time(Duration::from_millis(10), Duration::from_secs(3600)),

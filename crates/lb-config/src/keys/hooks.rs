@@ -24,6 +24,7 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("webhook.secretsFile", Kind::Text, "", "A file with further secrets, one to a line"),
     key("webhook.tokenFile", Kind::Text, "", "A file with a bearer token, read for every message"),
+    key("webhook.caFile", Kind::Text, "", "Certificate authorities to trust alone, in PEM, read when channels are built"),
     key(
         "webhook.timeout",
         Kind::Time(Duration::from_millis(10), Duration::from_secs(300)),

@@ -9,6 +9,7 @@ mod hooks;
 mod kind;
 mod load;
 mod registries;
+mod traces;
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -122,7 +123,8 @@ pub const ALIASES: &[(&str, &str)] = &[
 ];
 
 static ALL: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    let tables = [channel::KEYS, registries::KEYS, connection::KEYS, calls::KEYS, failures::KEYS, load::KEYS, hooks::KEYS];
+    let tables =
+        [channel::KEYS, registries::KEYS, connection::KEYS, calls::KEYS, failures::KEYS, load::KEYS, hooks::KEYS, traces::KEYS];
     let mut keys: Vec<Key> = tables.concat();
     keys.sort_by_key(|key| key.path);
     keys
@@ -137,6 +139,7 @@ static SECTIONS: LazyLock<Vec<Section>> = LazyLock::new(|| {
         failures::SECTIONS,
         load::SECTIONS,
         hooks::SECTIONS,
+        traces::SECTIONS,
     ];
     let mut sections: Vec<Section> = tables.concat();
     sections.sort_by_key(|section| section.path);

@@ -22,6 +22,8 @@ pub struct WebhookSettings {
     pub secrets_file: Option<PathBuf>,
     /// A file with a bearer token, read for every message.
     pub token_file: Option<PathBuf>,
+    /// A file with the certificate authorities to trust alone, read when channels are built.
+    pub ca_file: Option<PathBuf>,
     /// For one message.
     pub timeout: Duration,
     /// Empty goes by severity.
@@ -47,7 +49,7 @@ impl fmt::Debug for WebhookSettings {
         f.debug_struct("WebhookSettings")
             .field("url", &self.url)
             .field("secrets", &self.secrets.len())
-            .field("files", &(&self.secrets_file, &self.token_file))
+            .field("files", &(&self.secrets_file, &self.token_file, &self.ca_file))
             .field("told", &(&self.kinds, self.least_severity))
             .field("queue", &queue)
             .field("sending", &sending)
@@ -70,6 +72,7 @@ pub(crate) fn webhook(view: View<'_>, problems: &mut Gathered) -> Option<Webhook
         secrets: view.texts("webhook.secrets"),
         secrets_file: path("webhook.secretsFile"),
         token_file: path("webhook.tokenFile"),
+        ca_file: path("webhook.caFile"),
         timeout: view.time("webhook.timeout")?,
         kinds: view.texts("webhook.kinds"),
         least_severity: match view.text("webhook.leastSeverity").as_deref() {

@@ -10,7 +10,7 @@ use lb_core::{ConfigError, Endpoint, PolicyRegistry};
 use serde_json::{Value, json};
 
 use super::{CallSettings, ConnectionSettings, FileSettings, LoadSettings, ServiceSettings, Source, TlsRoots, TlsSettings};
-use super::{registries, sections};
+use super::{registries, sections, traces};
 use crate::keys::cut;
 use crate::problem::{Gathered, Problem};
 use crate::suggest::nearest;
@@ -45,6 +45,7 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
     };
     let dns = sections::dns(view, reader.problems);
     let registries = registries::read(view, reader.problems);
+    let tracing = traces::read(view, reader.problems);
     let (policy, policy_config, further_policies) = policy?;
     let (consul, etcd) = registries?;
     Some(ServiceSettings {
@@ -67,6 +68,7 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
         },
         consul,
         etcd,
+        tracing: tracing?,
     })
 }
 

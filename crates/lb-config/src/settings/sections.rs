@@ -72,6 +72,7 @@ pub(super) fn failures(view: View<'_>, problems: &mut Gathered) -> Option<Failur
         remote_breaker: backend.map(|url| Backend {
             url,
             token_file: view.text("circuitBreaker.backendTokenFile").map(Into::into),
+            ca_file: view.text("circuitBreaker.backendCaFile").map(Into::into),
             every: view.time("circuitBreaker.checkInterval").unwrap_or(Duration::from_secs(5)),
         }),
         outliers: outliers?.unwrap_or_default(),
@@ -251,11 +252,12 @@ pub(crate) fn metrics(view: View<'_>) -> MetricsSettings {
     let interval = view.time("metrics.collectionInterval").unwrap_or(Duration::from_secs(30));
     let enabled = view.is_on("metrics");
     let url = view.text("metrics.backendUrl").filter(|_| enabled);
-    let token_file = view.text("metrics.backendTokenFile").map(Into::into);
+    let file = |path: &str| view.text(path).map(Into::into);
+    let (token_file, ca_file) = (file("metrics.backendTokenFile"), file("metrics.backendCaFile"));
     MetricsSettings {
         enabled,
         interval,
-        backend: url.map(|url| Backend { url, token_file, every: interval }),
+        backend: url.map(|url| Backend { url, token_file, ca_file, every: interval }),
         window: view.time("metrics.performanceWindow").unwrap_or(Duration::from_secs(300)),
     }
 }

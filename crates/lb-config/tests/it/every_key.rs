@@ -25,14 +25,16 @@ fn context(key: &Key) -> (Value, Option<Value>) {
         "concurrencyLimit.max" => (json!({}), Some(json!(500))),
         "recovery.steps.enabled" => (json!({"recovery": {"steps": {"start": 0.5}}}), Some(json!(false))),
         "outlierDetection.successRateEjection.enabled" => (json!({"outlierDetection": {"consecutiveFailures": {}}}), None),
-        "metrics.backendTokenFile" | "metrics.collectionInterval" => (json!({"metrics": {"backendUrl": "http://x"}}), None),
+        "metrics.backendTokenFile" | "metrics.backendCaFile" | "metrics.collectionInterval" => {
+            (json!({"metrics": {"backendUrl": "http://x"}}), None)
+        }
         "webhook.kinds" => (json!({"webhook": {"url": "http://x", "secretsFile": "f"}}), Some(json!(["drained"]))),
         "webhook.secrets" => (json!({"webhook": {"url": "http://x", "secretsFile": "f"}}), Some(json!(["x"]))),
         "webhook.enabled" => (json!({"webhook": {"url": "http://x", "secrets": ["x"]}}), Some(json!(false))),
         path if path.starts_with("webhook.") => (json!({"webhook": {"url": "http://x", "secrets": ["x"]}}), None),
         "consul.certificateFile" | "consul.keyFile" => (json!({"consul": {"certificateFile": "c", "keyFile": "k"}}), None),
         "etcd.certificateFile" | "etcd.keyFile" => (json!({"etcd": {"certificateFile": "c", "keyFile": "k"}}), None),
-        "circuitBreaker.backendTokenFile" | "circuitBreaker.checkInterval" => {
+        "circuitBreaker.backendTokenFile" | "circuitBreaker.backendCaFile" | "circuitBreaker.checkInterval" => {
             (json!({"circuitBreaker": {"backendUrl": "http://x"}}), None)
         }
         "sessions.hashPolicy" => (json!({"sessions": {"mode": "hash"}}), Some(json!("maglev"))),

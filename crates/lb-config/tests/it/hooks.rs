@@ -8,23 +8,23 @@ use lb_testkit::EchoServer;
 use lb_testkit::pb::EchoRequest;
 use lb_testkit::pb::echo_client::EchoClient;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::layers::tempdir;
 use crate::{config, problems};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// An HTTP backend that answers everything alike, and remembers what it was sent.
 #[derive(Clone)]
-struct Backend {
-    url: String,
+pub(crate) struct Backend {
+    pub(crate) url: String,
     heard: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Backend {
-    async fn start(answer: Value) -> Self {
+    pub(crate) async fn start(answer: Value) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/path", listener.local_addr().unwrap());
         let backend = Self { url, heard: Arc::default() };
@@ -37,7 +37,32 @@ impl Backend {
         backend
     }
 
-    async fn serve(self, mut stream: TcpStream, answer: String) {
+    /// The same over TLS, with the certificate in PEM.
+    pub(crate) async fn over_tls(answer: Value) -> (Self, String) {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls_pki_types::PrivatePkcs8KeyDer::from(certified.signing_key.serialize_der());
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certified.cert.der().clone()], key.into())
+            .unwrap();
+        let (acceptor, listener) =
+            (tokio_rustls::TlsAcceptor::from(Arc::new(config)), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let url = format!("https://localhost:{}/path", listener.local_addr().unwrap().port());
+        let backend = Self { url, heard: Arc::default() };
+        let serving = backend.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // Who does not trust this one leaves here.
+                let Ok(stream) = acceptor.accept(stream).await else { continue };
+                tokio::spawn(serving.clone().serve(stream, answer.to_string()));
+            }
+        });
+        (backend, certified.cert.pem())
+    }
+
+    async fn serve(self, mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: String) {
         let mut read = Vec::new();
         loop {
             let text = String::from_utf8_lossy(&read).into_owned();
@@ -59,7 +84,7 @@ impl Backend {
     }
 
     /// The first request like this, once it has come.
-    async fn heard(&self, what: &str, like: impl Fn(&str, &str) -> bool) -> (String, String) {
+    pub(crate) async fn heard(&self, what: &str, like: impl Fn(&str, &str) -> bool) -> (String, String) {
         let found = async {
             loop {
                 if let Some(found) = self.heard.lock().unwrap().iter().find(|(head, body)| like(head, body)).cloned() {

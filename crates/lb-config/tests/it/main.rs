@@ -5,11 +5,13 @@ mod defaults;
 mod environment;
 mod every_key;
 mod hooks;
+mod hooks_tls;
 mod hostile;
 mod layers;
 mod registries;
 mod reload;
 mod shipped;
+mod traces;
 
 use lb_config::{Config, Problems};
 use serde_json::Value;
