@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many sequences a clone follows on its own; beyond that the least recently added falls back to its shared one.
 const FOLLOWED: usize = 4;
 
+/// How many notes of where a constraint was found a clone keeps.
+const NOTES: usize = 8;
+
 /// A turn counter shared by all clones of a channel; one per policy that takes turns, kept across rebuilds of its picker.
 #[derive(Debug)]
 pub struct Sequence {
@@ -34,12 +37,14 @@ pub struct Scratch {
     oldest: usize,
     /// The place of the sequence it began to follow in this call; none is past the last place.
     started: usize,
+    /// Where constraints were found that calls brought before; see `wishes::recall`. Guesses, of any generation.
+    notes: [u16; NOTES],
 }
 
 impl Scratch {
     /// Scratch for one clone. `seed` must differ between clones for their random choices to be independent.
     pub fn new(seed: u64) -> Self {
-        Self { random: seed, followed: [(0, 0); FOLLOWED], oldest: 0, started: FOLLOWED }
+        Self { random: seed, followed: [(0, 0); FOLLOWED], oldest: 0, started: FOLLOWED, notes: [0; NOTES] }
     }
 
     /// 64 uniform bits (wyrand: one addition, one wide multiplication).
@@ -72,6 +77,18 @@ impl Scratch {
         }
     }
 
+    /// The note kept by this trace, or by another that falls into its place.
+    #[inline]
+    pub(crate) fn noted(&self, trace: u64) -> usize {
+        self.notes[note(trace)].into()
+    }
+
+    /// Notes a position.
+    pub(crate) fn note(&mut self, trace: u64, position: usize) {
+        // A position that is too great is a wrong guess.
+        self.notes[note(trace)] = position as u16;
+    }
+
     /// A call begins, whose pick may have to be made [again](Self::again).
     pub(crate) fn begin(&mut self) {
         self.started = FOLLOWED;
@@ -93,6 +110,12 @@ impl Scratch {
         self.started = place;
         Turns { shared: Some(sequence), own: &mut self.followed[place].1 }
     }
+}
+
+/// The place of a trace: the top bits of a product, which all of its bits have a part in.
+#[inline]
+fn note(trace: u64) -> usize {
+    (trace.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - NOTES.ilog2())) as usize
 }
 
 /// Consecutive turns of one pick.

@@ -129,6 +129,7 @@ impl EndpointStats {
     }
 
     /// How busy the server last said it is, from 0, above 1 while overloaded; `None` if it never said.
+    #[inline]
     pub fn utilization(&self) -> Option<f64> {
         let share = f32::from_bits(self.utilization.load(Ordering::Relaxed));
         (share > 0.0).then_some(f64::from(share))

@@ -71,14 +71,34 @@ pub(crate) fn load_of(stats: &EndpointStats, capacity: Option<u32>) -> Option<f6
 /// The conditions of a call that depend on load.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    threshold: Option<f64>,
+    threshold: Option<Threshold>,
     cost: u32,
+}
+
+/// A load that is not to be exceeded.
+#[derive(Debug, Clone, Copy)]
+struct Threshold {
+    wished: f64,
+    /// At the precision utilisation is kept with: 0.8 reported is not above 0.8.
+    reported: f32,
+    /// The greatest share that is not above it at that precision: half-way to the next number. For capacities below 2^24 it says exactly what
+    /// dividing, rounding and comparing would.
+    share: f64,
+}
+
+impl Threshold {
+    #[inline]
+    fn new(wished: f64) -> Self {
+        let reported = wished as f32;
+        let next = f32::from_bits(reported.to_bits() + 1);
+        Self { wished, reported, share: f64::midpoint(reported.into(), next.into()) }
+    }
 }
 
 impl Limits {
     #[inline]
     pub(super) fn of(hints: &PickHints) -> Self {
-        Self { threshold: hints.threshold(), cost: hints.cost }
+        Self { threshold: hints.threshold().map(Threshold::new), cost: hints.cost }
     }
 
     #[inline]
@@ -86,16 +106,48 @@ impl Limits {
         self.threshold.is_some() || self.cost > 0
     }
 
+    /// Whether an endpoint with these counters meets them now. What depends on the capacity alone is reckoned apart, so that it need not
+    /// wait for the counters to come from memory.
+    #[inline]
+    pub(super) fn admits(self, stats: &EndpointStats, capacity: Option<u32>) -> bool {
+        let Some(most) = self.beside_cost(capacity).min(self.below_threshold(capacity)) else { return false };
+        stats.taken() <= most && !self.is_reported_above(stats)
+    }
+
     /// The first of them that an endpoint with these counters does not meet now.
     #[inline]
     pub(super) fn misfit(self, stats: &EndpointStats, capacity: Option<u32>) -> Option<Misfit> {
-        // At the precision utilisation is kept with: 0.8 reported is not above 0.8.
-        let above = |threshold: f64| load_of(stats, capacity).is_some_and(|load| load as f32 > threshold as f32);
-        if let Some(threshold) = self.threshold.filter(|threshold| above(*threshold)) {
-            return Some(Misfit::AboveLoad(threshold));
+        let within = |most: Option<u64>| most.is_some_and(|most| stats.taken() <= most);
+        if let Some(threshold) = self.threshold
+            && (self.is_reported_above(stats) || !within(self.below_threshold(capacity)))
+        {
+            return Some(Misfit::AboveLoad(threshold.wished));
         }
-        let room = |capacity: u32| stats.taken().saturating_add(self.cost.into()) <= capacity.into();
-        (self.cost > 0 && !capacity.is_none_or(room)).then_some(Misfit::NoRoom(self.cost))
+        (!within(self.beside_cost(capacity))).then_some(Misfit::NoRoom(self.cost))
+    }
+
+    /// How much of a capacity may be taken for the call's cost to have room; `None` if nothing leaves enough.
+    #[inline]
+    fn beside_cost(self, capacity: Option<u32>) -> Option<u64> {
+        match capacity {
+            Some(capacity) if self.cost > 0 => u64::from(capacity).checked_sub(self.cost.into()),
+            _ => Some(u64::MAX),
+        }
+    }
+
+    /// How much of a capacity may be taken at the threshold; `None` if it may not even be free, which is a capacity of nothing.
+    #[inline]
+    fn below_threshold(self, capacity: Option<u32>) -> Option<u64> {
+        match (self.threshold, capacity) {
+            (Some(_), Some(0)) => None,
+            (Some(threshold), Some(capacity)) => Some((f64::from(capacity) * threshold.share) as u64),
+            _ => Some(u64::MAX),
+        }
+    }
+
+    #[inline]
+    fn is_reported_above(self, stats: &EndpointStats) -> bool {
+        self.threshold.is_some_and(|threshold| stats.utilization().is_some_and(|load| load as f32 > threshold.reported))
     }
 }
 

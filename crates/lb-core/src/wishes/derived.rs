@@ -14,11 +14,12 @@ use crate::connectivity::ConnectivityState;
 use crate::endpoint::EndpointKey;
 use crate::hints::PickHints;
 use crate::pick::Picker;
+use crate::scratch::Scratch;
 use crate::slot::Slot;
 use crate::snapshot::{Row, Snapshot};
-use crate::stats::EndpointStats;
 
 use super::condition::{is_called, is_within, misfit};
+use super::gauge::Gauges;
 use super::names::{Fold, Names};
 use super::nearest::Places;
 
@@ -35,7 +36,7 @@ type Bucket = OnceLock<Box<Entry>>;
 pub(crate) struct Derived {
     entries: OnceLock<Box<[Bucket]>>,
     count: AtomicUsize,
-    gauges: OnceLock<Box<[Option<Gauge>]>>,
+    gauges: OnceLock<Gauges>,
     names: OnceLock<Names>,
     /// By how many parts of a locality count.
     places: [OnceLock<Places>; 3],
@@ -45,15 +46,6 @@ impl fmt::Debug for Derived {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Derived").field("entries", &self.count).finish_non_exhaustive()
     }
-}
-
-/// What is looked at to know the load of a READY endpoint that no stage hides.
-#[derive(Debug)]
-pub(super) struct Gauge {
-    pub(super) slot: Slot,
-    pub(super) row: u32,
-    pub(super) capacity: Option<u32>,
-    pub(super) stats: Arc<EndpointStats>,
 }
 
 /// A group of endpoints that calls ask for.
@@ -88,12 +80,12 @@ impl Place<'_> {
 #[derive(Debug)]
 pub(super) struct Entry {
     hash: u64,
-    policy: usize,
-    pin: Option<EndpointKey>,
-    exclude: SmallVec<[EndpointKey; 2]>,
-    require: SmallVec<[Arc<str>; 2]>,
-    prefer: SmallVec<[EndpointKey; 2]>,
-    locality: Option<Locality>,
+    pub(super) policy: usize,
+    pub(super) pin: Option<EndpointKey>,
+    pub(super) exclude: SmallVec<[EndpointKey; 2]>,
+    pub(super) require: SmallVec<[Arc<str>; 2]>,
+    pub(super) prefer: SmallVec<[EndpointKey; 2]>,
+    pub(super) locality: Option<Locality>,
     /// `None` if no endpoint meets the constraint.
     pub(super) picker: Option<Arc<dyn Picker>>,
     /// Those of them that are READY, as indexes of gauges.
@@ -167,15 +159,25 @@ impl Wanted<'_> {
 }
 
 impl Derived {
-    /// The entry for a constraint, built if it is not there; `None` if there is no room for it.
+    /// The entry for a constraint that this channel clone has met before; `None` if it has to be [looked for](Self::entry).
     #[inline]
-    pub(super) fn entry(&self, snapshot: &Snapshot, wanted: Wanted<'_>) -> Option<&Entry> {
-        let buckets = self.entries.get_or_init(|| (0..BUCKETS + MAX_DERIVED).map(|_| OnceLock::new()).collect());
+    pub(super) fn recall(&self, wanted: &Wanted<'_>, scratch: &Scratch) -> Option<&Entry> {
+        let bucket = self.entries.get()?.get(scratch.noted(wanted.trace()))?;
+        bucket.get().map(|entry| &**entry).filter(|entry| wanted.is_clone(entry))
+    }
+
+    /// The entry for a constraint, built if it is not there; `None` if there is no room for it.
+    pub(super) fn entry(&self, snapshot: &Snapshot, wanted: Wanted<'_>, scratch: &mut Scratch) -> Option<&Entry> {
+        let all = self.entries.get_or_init(|| (0..BUCKETS + MAX_DERIVED).map(|_| OnceLock::new()).collect());
         let hash = wanted.hash();
-        let buckets = &buckets[hash as usize % BUCKETS..];
-        for bucket in buckets {
+        let first = hash as usize % BUCKETS;
+        let buckets = &all[first..];
+        for (position, bucket) in buckets.iter().enumerate() {
             match bucket.get() {
-                Some(entry) if entry.hash == hash && wanted.is(entry) => return Some(entry),
+                Some(entry) if entry.hash == hash && wanted.is(entry) => {
+                    scratch.note(wanted.trace(), first + position);
+                    return Some(entry);
+                }
                 Some(_) => {}
                 None => return self.insert(buckets, snapshot, wanted, hash),
             }
@@ -210,19 +212,10 @@ impl Derived {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Gauges by slot index.
+    /// What calls that ask for room look at.
     #[inline]
-    pub(super) fn gauges(&self, rows: &[Row]) -> &[Option<Gauge>] {
-        self.gauges.get_or_init(|| {
-            let mut gauges: Vec<Option<Gauge>> = (0..slots(rows)).map(|_| None).collect();
-            let usable = |row: &&Row| row.excluded.is_none() && row.view.state == ConnectivityState::Ready;
-            for (position, row) in rows.iter().enumerate().filter(|(_, row)| usable(row)) {
-                let (slot, capacity) = (row.view.slot, row.view.endpoint.attributes.capacity);
-                let stats = Arc::clone(&row.view.stats);
-                gauges[slot.index()] = Some(Gauge { slot, row: position as u32, capacity, stats });
-            }
-            gauges.into()
-        })
+    pub(super) fn gauges(&self, rows: &[Row]) -> &Gauges {
+        self.gauges.get_or_init(|| Gauges::new(rows, slots(rows)))
     }
 
     /// Endpoints by their names.

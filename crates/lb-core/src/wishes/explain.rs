@@ -47,7 +47,7 @@ impl Snapshot {
         for (row, misfit) in self.rows.iter().zip(&mut misfits).filter(|(_, misfit)| misfit.is_none()) {
             *misfit = (!place.holds(hints, row)).then_some(Misfit::Outranked);
         }
-        let entry = self.derived.entry(self, Wanted { policy, hints: args.hints, place });
+        let entry = self.derived.entry(self, Wanted { policy, hints: args.hints, place }, args.scratch);
         let mut scores =
             entry.map_or(Some(picker), |entry| entry.picker.as_ref()).map(|picker| picker.explain(args)).unwrap_or_default();
         scores.sort_unstable_by_key(|score| score.slot);

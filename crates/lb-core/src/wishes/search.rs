@@ -11,7 +11,8 @@ use crate::slot::Slot;
 use crate::snapshot::Snapshot;
 
 use super::condition::{Limits, misfit, misfit_now, refusal};
-use super::derived::{Gauge, Place, Wanted};
+use super::derived::{Entry as Known, Place, Wanted};
+use super::gauge::Gauges;
 use super::nearest::parts;
 use super::unfit::Unfit;
 
@@ -96,9 +97,18 @@ impl Snapshot {
     }
 }
 
+#[inline]
 fn ask<'s>(picker: &'s Arc<dyn Picker>, args: &mut PickArgs<'_>) -> Choice<'s> {
     match picker.pick(args) {
         PickResult::Pick(slot) => Choice::Pick { slot, feedback: picker.feedback(), permit: None },
+        other => pass_on(other),
+    }
+}
+
+/// What is no pick, as it is.
+fn pass_on<'s>(other: PickResult) -> Choice<'s> {
+    match other {
+        PickResult::Pick(slot) => Choice::Pick { slot, feedback: None, permit: None },
         PickResult::Connect(slot) => Choice::Connect(slot),
         PickResult::Queue => Choice::Queue,
         PickResult::Fail(error) => Choice::Fail(error),
@@ -117,27 +127,75 @@ struct Search<'s> {
 /// Endpoints to draw from.
 struct Group<'s, 'p> {
     picker: &'s Arc<dyn Picker>,
-    /// The READY ones as indexes of gauges; `None` is every one.
-    members: Option<&'s [u32]>,
-    /// What the picker does not know of and is to be looked at for each endpoint.
-    unchecked: Option<Place<'p>>,
+    place: Place<'p>,
+    /// What is remembered of them; `None` is every endpoint.
+    known: Option<&'s Known>,
+    /// Whether the picker knows nothing of the call's constraint, so that each endpoint is to be looked at.
+    unchecked: bool,
+}
+
+impl Group<'_, '_> {
     /// Whether there is another group to fall back to.
-    preferred: bool,
+    fn is_preferred(&self) -> bool {
+        !matches!(self.place, Place::Anywhere)
+    }
 }
 
 impl<'s> Search<'s> {
+    /// Most calls get what the policy draws first from the first group; that way is short and copies nothing.
     #[inline]
     fn run(&self, args: &mut PickArgs<'_>) -> Choice<'s> {
+        let hints = args.hints;
+        if hints.pin.is_some() || !hints.prefer.is_empty() {
+            return self.named_first(args);
+        }
+        let place = hints.locality.as_ref().map_or(Place::Anywhere, Place::Within);
+        let Some(group) = self.group(args, place) else { return self.elsewhere(args) };
+        args.scratch.begin();
+        match group.picker.pick(args) {
+            PickResult::Pick(slot) if self.takes(&group, slot, args) => {
+                Choice::Pick { slot, feedback: group.picker.feedback(), permit: None }
+            }
+            drawn => self.go_on(&group, drawn, args),
+        }
+    }
+
+    /// Whether the endpoint drawn first will do without a further look.
+    #[inline]
+    fn takes(&self, group: &Group<'s, '_>, slot: Slot, args: &PickArgs<'_>) -> bool {
+        let plain = !group.unchecked && !self.is_guarded() && args.tried.is_empty();
+        plain && (!self.limits.any() || self.has_room(slot))
+    }
+
+    /// Whether some endpoint has somebody to ask beside the policy.
+    #[inline]
+    fn is_guarded(&self) -> bool {
+        !self.snapshot.posts.is_empty() || self.snapshot.shares.is_some()
+    }
+
+    /// After the first draw from the first group.
+    #[inline(never)]
+    fn go_on(&self, group: &Group<'s, '_>, drawn: PickResult, args: &mut PickArgs<'_>) -> Choice<'s> {
+        match self.judge(group, drawn, args) {
+            Some(choice) => choice,
+            None => self.elsewhere(args),
+        }
+    }
+
+    /// For a call that names endpoints: the pinned one, or those it prefers.
+    #[inline(never)]
+    fn named_first(&self, args: &mut PickArgs<'_>) -> Choice<'s> {
         let hints = args.hints;
         if let Some(pinned) = hints.pin.as_ref().and_then(|_| self.pinned(args)) {
             return pinned;
         }
-        if (!hints.prefer.is_empty() || hints.locality.is_some())
-            && let Some(choice) = self.preferred(args)
-        {
-            return choice;
+        let preferred = if hints.prefer.is_empty() { None } else { self.draw(args, Place::Preferred) };
+        let within = |wanted| self.draw(args, Place::Within(wanted));
+        match preferred.or_else(|| hints.locality.as_ref().and_then(within)) {
+            Some(choice) => choice,
+            None if hints.locality.is_some() => self.elsewhere(args),
+            None => self.draw(args, Place::Anywhere).unwrap_or_else(|| self.unfit(args)),
         }
-        self.group(args, Place::Anywhere, false).unwrap_or_else(|| Choice::Unfit(Box::new(self.snapshot.unfit(args))))
     }
 
     /// The only endpoint of the pinned name, if it is READY: no policy is needed to choose among one.
@@ -150,63 +208,57 @@ impl<'s> Search<'s> {
         Some(Choice::Pick { slot, feedback: None, permit })
     }
 
-    /// Those preferred by name, then those in the preferred locality, then those of the nearest ones.
-    fn preferred(&self, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
-        let hints = args.hints;
-        if !hints.prefer.is_empty()
-            && let Some(choice) = self.group(args, Place::Preferred, true)
-        {
-            return Some(choice);
-        }
-        let wanted = hints.locality.as_ref()?;
-        if let Some(choice) = self.group(args, Place::Within(wanted), true) {
-            return Some(choice);
-        }
+    /// After those in the preferred locality: those of the nearest ones, and then all. Without a locality, all have been asked.
+    #[inline(never)]
+    fn elsewhere(&self, args: &mut PickArgs<'_>) -> Choice<'s> {
+        let Some(wanted) = args.hints.locality.as_ref() else { return self.unfit(args) };
         let rows = &self.snapshot.rows;
         let places = self.snapshot.derived.places(rows, parts(wanted));
         let nearest = places.nearest(rows, wanted, args.now, args.scratch);
-        nearest.iter().find_map(|position| self.group(args, Place::Within(places.locality(*position)), true))
+        let near = nearest.iter().find_map(|position| self.draw(args, Place::Within(places.locality(*position))));
+        near.or_else(|| self.draw(args, Place::Anywhere)).unwrap_or_else(|| self.unfit(args))
+    }
+
+    fn unfit(&self, args: &PickArgs<'_>) -> Choice<'s> {
+        Choice::Unfit(Box::new(self.snapshot.unfit(args)))
     }
 
     /// Tries one group; `None` if it has nobody for this call.
+    fn draw(&self, args: &mut PickArgs<'_>, place: Place<'_>) -> Option<Choice<'s>> {
+        let group = self.group(args, place)?;
+        args.scratch.begin();
+        let drawn = group.picker.pick(args);
+        self.judge(&group, drawn, args)
+    }
+
+    /// The endpoints there that meet the conditions which do not change with every call; `None` if there are none.
     #[inline]
-    fn group(&self, args: &mut PickArgs<'_>, place: Place<'_>, preferred: bool) -> Option<Choice<'s>> {
-        let everybody = Group { picker: self.picker, members: None, unchecked: None, preferred };
-        let group = if place == Place::Anywhere && !args.hints.selects() {
-            everybody
-        } else {
-            let wanted = Wanted { policy: self.policy, hints: args.hints, place };
-            match self.snapshot.derived.entry(self.snapshot, wanted) {
-                Some(entry) => Group { picker: entry.picker.as_ref()?, members: Some(&entry.members), ..everybody },
-                None => Group { unchecked: Some(place), ..everybody },
-            }
-        };
-        let choice = if self.looks(&group) { self.draw(&group, args)? } else { ask(group.picker, args) };
-        match &choice {
-            // A preference is not worth an endpoint that has failed this call already, nor waiting.
-            Choice::Pick { slot, .. } if preferred && args.was_tried(*slot) => None,
-            Choice::Queue | Choice::Fail(_) if preferred => None,
-            _ => Some(choice),
+    fn group<'p>(&self, args: &mut PickArgs<'_>, place: Place<'p>) -> Option<Group<'s, 'p>> {
+        if matches!(place, Place::Anywhere) && !args.hints.selects() {
+            return Some(Group { picker: self.picker, place, known: None, unchecked: false });
+        }
+        let wanted = Wanted { policy: self.policy, hints: args.hints, place };
+        let derived = &self.snapshot.derived;
+        match derived.recall(&wanted, args.scratch).or_else(|| derived.entry(self.snapshot, wanted, args.scratch)) {
+            Some(known) => Some(Group { picker: known.picker.as_ref()?, place, known: Some(known), unchecked: false }),
+            None => Some(Group { picker: self.picker, place, known: None, unchecked: true }),
         }
     }
 
-    /// Whether what the policy draws has to be looked at.
-    #[inline]
-    fn looks(&self, group: &Group<'s, '_>) -> bool {
-        self.limits.any() || group.unchecked.is_some() || !self.snapshot.posts.is_empty() || self.snapshot.shares.is_some()
-    }
-
-    /// Lets the policy draw until an endpoint will do, a few times, and then looks at every one. The first draw will do for most calls and
-    /// copies nothing.
-    #[inline]
-    fn draw(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
-        args.scratch.begin();
-        match ask(group.picker, args) {
-            Choice::Pick { slot, feedback, .. } => match self.admit(group, slot, args) {
-                Some(permit) => Some(Choice::Pick { slot, feedback, permit }),
-                None => self.draw_again(group, args, slot),
+    /// What becomes of a draw: the endpoint, if it will do, or another one of the group.
+    fn judge(&self, group: &Group<'s, '_>, drawn: PickResult, args: &mut PickArgs<'_>) -> Option<Choice<'s>> {
+        let choice = match drawn {
+            PickResult::Pick(slot) => match self.admit(group, slot, args) {
+                Some(permit) => Choice::Pick { slot, feedback: group.picker.feedback(), permit },
+                None => self.draw_again(group, args, slot)?,
             },
-            choice => Some(choice),
+            other => pass_on(other),
+        };
+        match &choice {
+            // A preference is not worth an endpoint that has failed this call already, nor waiting.
+            Choice::Pick { slot, .. } if group.is_preferred() && args.was_tried(*slot) => None,
+            Choice::Queue | Choice::Fail(_) if group.is_preferred() => None,
+            _ => Some(choice),
         }
     }
 
@@ -248,7 +300,7 @@ impl<'s> Search<'s> {
     /// The permit of an endpoint the policy drew; `None` if it will not do.
     #[inline]
     fn admit(&self, group: &Group<'s, '_>, slot: Slot, args: &mut PickArgs<'_>) -> Option<Option<Permit>> {
-        let looked_at = self.limits.any() || group.unchecked.is_some();
+        let looked_at = self.limits.any() || group.unchecked;
         if looked_at && !self.will_do(group, slot, args) {
             return None;
         }
@@ -263,12 +315,12 @@ impl<'s> Search<'s> {
         loop {
             let soft = match self.look_once(group, args, (again, false)) {
                 Ok(choice) => return Some(choice),
-                Err(soft) => soft && !group.preferred,
+                Err(soft) => soft && !group.is_preferred(),
             };
             if soft && let Ok(choice) = self.look_once(group, args, (again, true)) {
                 return Some(choice);
             }
-            if again || group.preferred || args.tried.is_empty() {
+            if again || group.is_preferred() || args.tried.is_empty() {
                 return None;
             }
             again = true;
@@ -277,36 +329,40 @@ impl<'s> Search<'s> {
 
     /// One look at those that were tried before, or at those that were not; `Err` says whether a soft gate has refused.
     fn look_once(&self, group: &Group<'s, '_>, args: &mut PickArgs<'_>, (again, must): (bool, bool)) -> Result<Choice<'s>, bool> {
-        let gauges = self.snapshot.derived.gauges(&self.snapshot.rows);
-        let count = group.members.map_or(gauges.len(), <[u32]>::len);
+        let gauges = self.gauges();
+        let count = group.known.map_or(gauges.len(), |known| known.members.len());
         let start = args.scratch.below(count as u32) as usize;
         let mut soft = false;
         for turn in 0..count {
             let position = (start + turn) % count;
-            let index = group.members.map_or(position, |members| members[position] as usize);
-            let fits = |gauge: &&Gauge| args.was_tried(gauge.slot) == again && self.gauge_will_do(group, gauge, args);
-            let Some(gauge) = gauges[index].as_ref().filter(fits) else { continue };
-            match self.snapshot.pass(gauge.slot, args, must) {
-                Ok(permit) => return Ok(Choice::Pick { slot: gauge.slot, feedback: None, permit }),
+            let index = group.known.map_or(position, |known| known.members[position] as usize);
+            let fits = |slot: &Slot| args.was_tried(*slot) == again && self.will_do(group, *slot, args);
+            let Some(slot) = gauges.slot(index).filter(fits) else { continue };
+            match self.snapshot.pass(slot, args, must) {
+                Ok(permit) => return Ok(Choice::Pick { slot, feedback: None, permit }),
                 Err(refusal) => soft |= refusal.soft,
             }
         }
         Err(soft)
     }
 
-    #[inline]
+    /// Whether the endpoint is READY and not hidden, and meets all that the picker does not know of.
     fn will_do(&self, group: &Group<'s, '_>, slot: Slot, args: &PickArgs<'_>) -> bool {
-        let gauges = self.snapshot.derived.gauges(&self.snapshot.rows);
-        let gauge = gauges.get(slot.index()).and_then(Option::as_ref).filter(|gauge| gauge.slot == slot);
-        gauge.is_some_and(|gauge| self.gauge_will_do(group, gauge, args))
+        let meets = || {
+            let row = &self.snapshot.rows[self.gauges().row(slot)];
+            group.place.holds(args.hints, row) && misfit(args.hints, row).is_none()
+        };
+        self.has_room(slot) && (!group.unchecked || meets())
+    }
+
+    /// Whether it is one, and has room.
+    #[inline]
+    fn has_room(&self, slot: Slot) -> bool {
+        self.gauges().get(slot).is_some_and(|(stats, capacity)| self.limits.admits(stats, capacity))
     }
 
     #[inline]
-    fn gauge_will_do(&self, group: &Group<'s, '_>, gauge: &Gauge, args: &PickArgs<'_>) -> bool {
-        let meets = |place: Place<'_>| {
-            let row = &self.snapshot.rows[gauge.row as usize];
-            place.holds(args.hints, row) && misfit(args.hints, row).is_none()
-        };
-        group.unchecked.is_none_or(meets) && self.limits.misfit(&gauge.stats, gauge.capacity).is_none()
+    fn gauges(&self) -> &'s Gauges {
+        self.snapshot.derived.gauges(&self.snapshot.rows)
     }
 }

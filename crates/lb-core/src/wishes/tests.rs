@@ -20,6 +20,9 @@ use crate::slot::Slot;
 use crate::snapshot::NamedPicker;
 use crate::stats::Outcome;
 
+mod limits;
+mod recall;
+
 const POLICIES: [&str; 4] = ["round_robin", "random", "least_request", "weighted_round_robin"];
 
 /// Endpoint `n` is called `e{n}`; `edit` gives it attributes.
