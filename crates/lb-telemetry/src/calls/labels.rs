@@ -81,12 +81,18 @@ pub(super) fn with_status(method: &[KeyValue], status: usize) -> Vec<KeyValue> {
     labels
 }
 
+/// Whether nothing is known of a locality.
+pub(super) fn is_unknown(locality: &Locality) -> bool {
+    let Locality { region, zone, sub_zone, .. } = locality;
+    region.is_empty() && zone.is_empty() && sub_zone.is_empty()
+}
+
 /// A locality as gRPC writes it.
 pub(super) fn written(locality: &Locality) -> String {
-    let Locality { region, zone, sub_zone, .. } = locality;
-    if region.is_empty() && zone.is_empty() && sub_zone.is_empty() {
+    if is_unknown(locality) {
         return String::new();
     }
+    let Locality { region, zone, sub_zone, .. } = locality;
     format!("{{region={region:?}, zone={zone:?}, sub_zone={sub_zone:?}}}")
 }
 

@@ -10,7 +10,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Histogram};
 
 use super::instruments::Instruments;
-use super::labels::{Labels, with_status, written};
+use super::labels::{Labels, is_unknown, with_status, written};
 
 /// Localities told apart.
 const MAX_LOCALITIES: usize = 100;
@@ -148,7 +148,7 @@ impl AttemptTrace for Attempts {
 
     fn end(&self, end: &AttemptEnd<'_>) {
         let locality = end.endpoint().map(|endpoint| &endpoint.attributes.locality).filter(|_| self.labels.locality);
-        match locality.filter(|locality| **locality != Locality::default()) {
+        match locality.filter(|locality| !is_unknown(locality)) {
             Some(locality) => {
                 let somewhere = self.at(locality);
                 self.record(&somewhere.series, &somewhere.locality, end);

@@ -22,6 +22,7 @@
 mod instruments;
 mod labels;
 mod method;
+mod names;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -36,6 +37,7 @@ pub use labels::CallLabel;
 pub(crate) use labels::{BACKEND_SERVICE, LOCALITY, Labels};
 
 use method::Method;
+use names::BuildNames;
 
 /// Methods of one channel that are told apart. Far more than a program has; a bound where names come from elsewhere.
 const MAX_METHODS: usize = 1_000;
@@ -43,7 +45,7 @@ const MAX_METHODS: usize = 1_000;
 /// What unknown methods are called.
 const OTHER: &str = "other";
 
-type Methods = HashMap<Box<str>, Arc<Method>>;
+type Methods = HashMap<Box<str>, Arc<Method>, BuildNames>;
 
 /// Counts and times the calls of one channel. Made by [`Metrics::calls`](crate::Metrics::calls), for
 /// [`LbChannelBuilder::call_observer`](lb_tonic::LbChannelBuilder::call_observer).
