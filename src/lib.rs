@@ -24,6 +24,7 @@
 //! | send failed calls again, or slow ones several times at once | [`retry`], [`LbChannelBuilder::retry`], [`LbChannelBuilder::hedging`] |
 //! | leave endpoints alone that fail, or follow a circuit breaker elsewhere | [`breaker`], [`LbChannelBuilder::circuit_breaker`], [`LbChannelBuilder::remote_breaker`] |
 //! | limit calls a second, at once, or in a flood | [`limits`], [`LbChannelBuilder::rate_limits`], [`LbChannelBuilder::concurrency_limit`] |
+//! | drop a share of the calls in an overload | [`drops`], [`LbChannelBuilder::drop_overloads`] |
 //! | send the calls of a session to one endpoint | [`SessionConfig`], [`SessionStore`], [`SessionTokens`], [`sessions`] |
 //! | see where a call went, or why it failed | [`PickedEndpoint`], [`CallError`] |
 //! | see what the channel does | [`LbChannel::endpoints`], [`LbChannel::subscribe`], [`LbEvent`] |

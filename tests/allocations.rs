@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel::breaker::{BreakerConfig, FailureRate, MethodGroups};
+use evenkeel::drops::{Denominator, DropOverload, DropOverloads};
 use evenkeel::limits::{FloodLimit, GradientConfig, KeyLimit, RateLimit, RateLimits};
 use evenkeel::machine::NamedPolicy;
 use evenkeel::recovery::RampConfig;
@@ -165,7 +166,9 @@ fn limits() -> RateLimits {
 #[tokio::test]
 async fn limits_allocate_nothing_for_a_call_that_passes() {
     let server = LightProcess::spawn(4, 1).await.unwrap();
-    let channel = connected(builder(&server).rate_limits(limits()).concurrency_limit(GradientConfig::new())).await;
+    let never = DropOverload::new("never", 0, Denominator::Million).and_then(|never| DropOverloads::new([never])).unwrap();
+    let limited = builder(&server).rate_limits(limits()).concurrency_limit(GradientConfig::new());
+    let channel = connected(limited.drop_overloads(never)).await;
     let mean = bare(channel.clone(), None).await;
     assert!(mean <= 18.05, "{mean}");
     let stats = channel.limits();

@@ -4,6 +4,7 @@
 mod balance;
 mod breakers;
 mod deadlines;
+mod drops;
 mod event_kinds;
 mod events;
 mod failover;

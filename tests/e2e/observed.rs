@@ -4,6 +4,7 @@ mod recorder;
 
 use std::time::Duration;
 
+use evenkeel::drops::{Denominator, DropOverload, DropOverloads};
 use evenkeel::limits::{RateLimit, RateLimits};
 use evenkeel::retry::{HedgingPolicy, RetryPolicy};
 use evenkeel::{LbChannel, LbChannelBuilder, PickOptions, ResolveError, ResolveErrorKind};
@@ -130,6 +131,17 @@ async fn each_retry_is_an_attempt_with_its_number_its_delay_and_a_header_of_its_
     assert_eq!(headers, ["0", "1", "2"]);
     let all = server.seen().iter().map(|seen| seen.metadata.get_all("x-attempt").iter().count()).max();
     assert_eq!(all, Some(1), "what was added to one attempt is not sent with the next");
+}
+
+#[tokio::test]
+async fn a_call_that_a_category_drops_is_one_attempt_that_went_nowhere() {
+    let server = Scripted::doing([]).await;
+    let drops = DropOverload::new("lb", 100, Denominator::Hundred).and_then(|drop| DropOverloads::new([drop])).unwrap();
+    let (channel, recorder) = build(to(&server).drop_overloads(drops), 1).await;
+    call(&channel).await.unwrap_err();
+    let book = recorder.book(0);
+    assert_eq!(book.lines, [UNARY, "0 first 0", "0 Unavailable nowhere", "end Unavailable of 1: 0 0 0"]);
+    assert_eq!(book.messages, ["dropped by the category \"lb\", 100 % of all calls"; 2]);
 }
 
 #[tokio::test]

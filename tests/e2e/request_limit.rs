@@ -48,7 +48,12 @@ async fn fifty_streams_pass_the_next_fails_at_once_and_closing_one_admits_one() 
         assert_eq!(status.code(), Code::Internal, "those that fail let go, too");
     }
     limit.set_max(0);
-    assert!(call(&channel).await.is_err(), "0 blocks all");
+    let served: u64 = servers.iter().map(|server| server.calls()).sum();
+    for _ in 0..3 {
+        let status = call(&channel).await.unwrap_err();
+        assert!(matches!(call_error(&status), Some(CallError::TooManyRequests { max: 0 })), "0 blocks all: {status:?}");
+    }
+    assert_eq!(servers.iter().map(|server| server.calls()).sum::<u64>(), served);
 }
 
 #[tokio::test]
@@ -79,7 +84,9 @@ async fn a_call_that_finds_no_endpoint_counts_nowhere() {
             tokio::spawn(async move { client.unary(request("x")).await })
         })
         .collect();
-    until("the calls wait", || channel.state() != evenkeel::ConnectivityState::Idle).await;
+    // Each has looked for an endpoint, and looks again when the only one there is has failed.
+    until("the calls wait", || channel.stats().waiting == 3).await;
+    until("it has failed", || channel.state() == evenkeel::ConnectivityState::TransientFailure).await;
     assert_eq!((limit.in_flight(), limit.dropped()), (0, 0));
     calls.iter().for_each(JoinHandle::abort);
 }

@@ -13,6 +13,7 @@ mod backoff;
 pub mod breaker;
 pub mod concurrency;
 mod connectivity;
+pub mod drops;
 mod endpoint;
 mod entropy;
 mod event;

@@ -39,6 +39,8 @@
 //! | `evenkeel.scaling.desired_endpoints` | gauge | `{endpoint}` | `grpc.target` |
 //! | `evenkeel.health.checks` | gauge | `{check}` | `grpc.target`, `evenkeel.outcome` |
 //! | `evenkeel.limits.turned_away` | counter | `{call}` | `grpc.target`, `evenkeel.reason` |
+//! | `evenkeel.drops.calls` | counter | `{call}` | `grpc.target` |
+//! | `evenkeel.drops.by_category` | counter | `{call}` | `grpc.target`, `evenkeel.category` |
 //! | `evenkeel.queue.waiting` | gauge | `{call}` | `grpc.target` |
 //! | `evenkeel.queue.calls` | counter | `{call}` | `grpc.target`, `evenkeel.outcome` |
 //! | `evenkeel.retry.tokens` | gauge | `{token}` | `grpc.target` |

@@ -14,6 +14,7 @@ const HEALTH: &str = "evenkeel.health";
 const BREAKER: &str = "evenkeel.breaker_state";
 const OUTCOME: &str = "evenkeel.outcome";
 const REASON: &str = "evenkeel.reason";
+const CATEGORY: &str = "evenkeel.category";
 
 /// gRPC's names for how an ejection came about, or did not (gRFC A91).
 const METHOD: &str = "grpc.lb.outlier_detection.detection_method";
@@ -144,6 +145,7 @@ fn of_calls(meter: &Meter, watched: &Arc<Watched>) {
         turned_away,
         (REASON, |stats| vec![("shed", stats.client.shed), ("max_requests", stats.client.dropped)]),
     );
+    of_drops(meter, watched);
     let queued = ("evenkeel.queue.calls", "{call}", "Calls that have left the queue, by how.");
     counter(
         meter,
@@ -177,6 +179,22 @@ fn of_calls(meter: &Meter, watched: &Arc<Watched>) {
         .with_unit("{token}")
         .with_description("Tokens left for retries, where they are throttled; retries stop at half of the most there may be.")
         .with_callback(tokens)
+        .build();
+}
+
+/// What load reports to a control plane have.
+fn of_drops(meter: &Meter, watched: &Arc<Watched>) {
+    let counter =
+        |name: &'static str, what: &'static str| meter.u64_observable_counter(name).with_unit("{call}").with_description(what);
+    let by_category = each(watched, |stats, target, counter| {
+        for (category, number) in &stats.drops.by_category {
+            counter.observe(*number, &[target.clone(), KeyValue::new(CATEGORY, Arc::clone(category))]);
+        }
+    });
+    counter("evenkeel.drops.by_category", "Calls that a category dropped.").with_callback(by_category).build();
+    let total = each(watched, |stats, target, counter| counter.observe(stats.drops.total, std::slice::from_ref(&target)));
+    counter("evenkeel.drops.calls", "Calls that were turned away on this side: by a category, a limit, the queue or a policy.")
+        .with_callback(total)
         .build();
 }
 

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use lb_core::breaker::BreakerConfig;
+use lb_core::drops::{Denominator, DropOverload, DropOverloads};
 use lb_core::stages::OutlierConfig;
 use lb_telemetry::{MetricsConfig, Prometheus};
 use lb_testkit::EchoServer;
@@ -121,4 +122,24 @@ async fn breakers_picks_sessions_and_checks_are_counted() {
         text.contains("# TYPE evenkeel_channel_breakers gauge")
             && text.contains("# TYPE evenkeel_limits_turned_away_total counter")
     );
+}
+
+#[tokio::test]
+async fn drops_are_counted_by_category_and_in_all() {
+    let drop = |name| DropOverload::new(name, 100, Denominator::Hundred).unwrap();
+    let drops = DropOverloads::new([drop("lb"), drop("throttle")]).unwrap();
+    let run = run(1, |builder| builder.max_requests(0).drop_overloads(drops)).await;
+    for _ in 0..3 {
+        run.call(PickOptions::new()).await;
+    }
+    // What the limit of attempts drops has no category.
+    run.channel.set_service_config(json!({"evenkeel": {"dropOverloads": []}})).unwrap();
+    until("nothing is dropped by category", || run.channel.service_config().is_some()).await;
+    for _ in 0..2 {
+        run.call(PickOptions::new()).await;
+    }
+    run.becomes("evenkeel_drops_by_category_total", &[("evenkeel_category", "lb")], 3.0).await;
+    run.becomes("evenkeel_drops_by_category_total", &[("evenkeel_category", "throttle")], 0.0).await;
+    run.becomes("evenkeel_drops_calls_total", &[], 5.0).await;
+    run.becomes("evenkeel_pick_failures_total", &[("evenkeel_reason", "dropped_by_category")], 3.0).await;
 }

@@ -134,7 +134,7 @@ impl LbChannel {
     /// Everything countable of the channel now, of one generation; linear in the endpoints.
     pub fn stats(&self) -> ChannelStats {
         let now = Instant::now();
-        ChannelStats::new(&self.handle, &self.load().core, now)
+        ChannelStats::new(&self.handle, &self.load(), now)
     }
 
     /// What became of the attempts of the last `window`: how many a second, how many failed, how long they took. Remembered for an hour, in
@@ -275,7 +275,7 @@ impl LbChannel {
     ///
     /// # Errors
     /// What a call would fail with before it has an endpoint: [`CallError::NoEndpoint`], [`NothingFits`](CallError::NothingFits),
-    /// [`Dropped`](CallError::Dropped), [`UnknownPolicy`](CallError::UnknownPolicy) or [`Closed`](CallError::Closed).
+    /// [`Dropped`](CallError::Dropped), [`DroppedByCategory`](CallError::DroppedByCategory), [`UnknownPolicy`](CallError::UnknownPolicy) or [`Closed`](CallError::Closed).
     pub async fn pick(&self, options: PickOptions) -> Result<PickHandle, CallError> {
         let mut request = Request::new(());
         request.extensions_mut().insert(options);

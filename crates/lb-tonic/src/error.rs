@@ -17,6 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_core::drops::DropOverload;
 use lb_core::limits::ShedBy;
 use lb_core::retry::Surfaced;
 use lb_core::{ConfigError, EndpointKey, Misfit, ResolveError, TargetError, Unfit};
@@ -70,6 +71,13 @@ pub enum CallError {
     Dropped {
         /// What the policy says.
         reason: Arc<str>,
+    },
+    /// The call is of the share that a [category](crate::LbChannelBuilder::drop_overloads) drops, even if it waits for ready. UNAVAILABLE;
+    /// never retried.
+    #[error("dropped by the category {drop}")]
+    DroppedByCategory {
+        /// Which one, and which share of the calls it drops.
+        drop: DropOverload,
     },
     /// The deadline passed. DEADLINE_EXCEEDED.
     #[error("deadline passed while waiting for {waiting_for}")]
@@ -272,6 +280,7 @@ impl CallError {
             | Self::NothingFits { .. }
             | Self::BreakersOpen { .. }
             | Self::Dropped { .. }
+            | Self::DroppedByCategory { .. }
             | Self::Lost { .. }
             | Self::TooManyRequests { .. }
             | Self::Ended { .. }
@@ -292,7 +301,8 @@ impl CallError {
     /// what was shed would be to work against the limit.
     pub(crate) fn is_of_the_moment(&self) -> bool {
         let full = matches!(self, Self::TooManyRequests { .. } | Self::QueueFull { .. } | Self::QueueTimeout { .. });
-        !full && !matches!(self, Self::Shed { .. } | Self::Dropped { .. } | Self::Closed | Self::UnknownPolicy { .. })
+        let dropped = matches!(self, Self::Shed { .. } | Self::Dropped { .. } | Self::DroppedByCategory { .. });
+        !full && !dropped && !matches!(self, Self::Closed | Self::UnknownPolicy { .. })
     }
 }
 

@@ -18,12 +18,13 @@ use crate::shared::Shared;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why there was no endpoint, one word for each kind of [`CallError`] a pick can end with.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "no_endpoint",
     "nothing_fits",
     "breakers_open",
     "shed",
     "dropped",
+    "dropped_by_category",
     "too_many_requests",
     "queue_full",
     "queue_timeout",
@@ -39,12 +40,13 @@ fn kind(error: &CallError) -> usize {
         CallError::BreakersOpen { .. } => 2,
         CallError::Shed { .. } => 3,
         CallError::Dropped { .. } => 4,
-        CallError::TooManyRequests { .. } => 5,
-        CallError::QueueFull { .. } => 6,
-        CallError::QueueTimeout { .. } => 7,
-        CallError::UnknownPolicy { .. } => 8,
-        CallError::DeadlineExceeded { .. } => 9,
-        _ => 10,
+        CallError::DroppedByCategory { .. } => 5,
+        CallError::TooManyRequests { .. } => 6,
+        CallError::QueueFull { .. } => 7,
+        CallError::QueueTimeout { .. } => 8,
+        CallError::UnknownPolicy { .. } => 9,
+        CallError::DeadlineExceeded { .. } => 10,
+        _ => 11,
     }
 }
 

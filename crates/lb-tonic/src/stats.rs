@@ -17,12 +17,14 @@ use lb_core::{CheckCounts, ConnectivityState, Health, PickArgs, PickHints, Snaps
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::drops::DropStats;
 use crate::endpoints::{EndpointInfo, part_out};
 use crate::request_limit::RequestLimit;
 use crate::resolver_status::ResolverStatus;
 use crate::selection::SelectionStats;
 use crate::sessions::{ChannelSessions, SessionStore, SessionTokens, TokenStats};
 use crate::shared::Handle;
+use crate::snapshot::ChannelSnapshot;
 
 /// One channel at one moment. As data, names are in camel case and times are seconds with decimals.
 #[derive(Debug, Clone, Serialize)]
@@ -49,6 +51,8 @@ pub struct ChannelStats {
     pub selection: SelectionStats,
     /// What else became of calls on this side.
     pub client: ClientStats,
+    /// What was dropped on this side.
+    pub drops: DropStats,
     /// What health checks have found at all endpoints that are listed now; `None` if nothing has been checked.
     pub health_checks: Option<HealthCheckerStats>,
     /// Whom [outlier detection](crate::LbChannelBuilder::outlier_detection) has found so far.
@@ -190,7 +194,8 @@ pub struct SessionTotals {
 }
 
 impl ChannelStats {
-    pub(crate) fn new(handle: &Handle, snapshot: &Snapshot, now: Instant) -> Self {
+    pub(crate) fn new(handle: &Handle, snapshot: &ChannelSnapshot, now: Instant) -> Self {
+        let (rules, snapshot) = (&snapshot.rules, &*snapshot.core);
         let mut endpoints: Vec<EndpointInfo> = handle.endpoints(snapshot, now);
         score(handle, snapshot, now, &mut endpoints);
         let (waiting, waited) = handle.shared().seeks();
@@ -206,6 +211,7 @@ impl ChannelStats {
             waited,
             selection: handle.shared().selection.stats(&handle.shared().pick_failures),
             client: ClientStats::of(handle),
+            drops: DropStats::of(handle, rules.drops.as_ref()),
             health_checks: HealthCheckerStats::of(endpoints.iter().filter_map(|endpoint| endpoint.health_check)),
             ejections: snapshot.ejections,
             scaling: *handle.shared().scaling.lock().unwrap_or_else(PoisonError::into_inner),

@@ -102,13 +102,16 @@ async fn none_at_all_is_the_default_again() {
 
 #[tokio::test]
 async fn the_resolvers_configs_can_be_switched_off() {
-    let server = EchoServer::start("s").await.unwrap();
+    let servers = servers(2).await;
     let (builder, resolver) = fake();
     let channel = builder.service_config(policy("random")).resolver_service_config(false).build().unwrap();
-    resolver.update(listing([&server], bad()));
+    resolver.update(listing(&servers[..1], bad()));
     call(&channel).await.unwrap();
-    resolver.update(listing([&server], policy("pick_first")));
-    resolver.update(listing([&server], ServiceConfigUpdate::Absent));
+    resolver.update(listing(&servers, policy("pick_first")));
+    ready(&channel, 2).await;
+    assert_eq!(channel.policy(), "random", "what came with the second endpoint does not count");
+    resolver.update(listing(&servers[1..], ServiceConfigUpdate::Absent));
+    until("the first endpoint is gone", || channel.endpoints().len() == 1).await;
     call(&channel).await.unwrap();
     assert_eq!((channel.policy().as_str(), channel.resolver().refused_config), ("random", None));
 }

@@ -1,8 +1,9 @@
-//! Limits and circuit breakers in a service config: ours, under a name that other clients do not know and so ignore.
+//! Limits, drops and circuit breakers in a service config: ours, under a name that other clients do not know and so ignore.
 
 use serde_json::Value;
 
 use crate::breaker::BreakerConfig;
+use crate::drops::DropOverloads;
 use crate::limits::{GradientConfig, RateLimits};
 use crate::policy::ConfigError;
 
@@ -15,8 +16,9 @@ const CONCURRENCY: &str = "concurrencyLimit";
 const BREAKER: &str = "circuitBreaker";
 const REQUESTS: &str = "maxRequests";
 const PER_ENDPOINT: &str = "maxRequestsPerEndpoint";
+const DROPS: &str = "dropOverloads";
 
-/// What a service config says of limits and circuit breakers, in its object `evenkeel`. What it does not say is left to the channel.
+/// What a service config says of limits, drops and circuit breakers, in its object `evenkeel`. What it does not say is left to the channel.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ConfigLimits {
@@ -30,6 +32,8 @@ pub struct ConfigLimits {
     pub max_requests: Option<u32>,
     /// From `maxRequestsPerEndpoint`: attempts at once at each endpoint; 0 blocks all.
     pub max_requests_per_endpoint: Option<u32>,
+    /// From `dropOverloads`, as [`DropOverloads::from_json`] reads it; an empty list drops nothing.
+    pub drops: Option<DropOverloads>,
 }
 
 impl ConfigLimits {
@@ -41,6 +45,7 @@ impl ConfigLimits {
             breaker: part(ours, BREAKER, BreakerConfig::from_json)?,
             max_requests: fields::whole(OURS, ours, REQUESTS)?,
             max_requests_per_endpoint: fields::whole(OURS, ours, PER_ENDPOINT)?,
+            drops: fields::read(OURS, ours, DROPS, DropOverloads::from_json).map_err(short)?,
         })
     }
 
@@ -57,7 +62,10 @@ fn part<T>(ours: &Value, field: &str, read: impl FnOnce(&Value) -> Result<T, Con
     read(value).map(Some).map_err(|mut error| {
         let within = error.field.strip_prefix(field).map_or(error.field.as_str(), |rest| rest.trim_start_matches('.'));
         error.field = fields::path(&fields::path(OURS, field), within);
-        error.value = fields::cut(error.value);
-        error
+        short(error)
     })
+}
+
+fn short(error: ConfigError) -> ConfigError {
+    ConfigError { value: fields::cut(error.value), ..error }
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::breaker::BreakerConfig;
+use crate::drops::DropOverloads;
 use crate::limits::{GradientConfig, RateLimits};
 use crate::retry::{HedgingPolicy, RetryPolicy};
 
@@ -315,7 +316,11 @@ fn any_json() -> impl Strategy<Value = Value> {
         Just("retryPolicy"),
         Just("hedgingPolicy"),
         Just("retryThrottling"),
-        Just("round_robin")
+        Just("round_robin"),
+        Just("evenkeel"),
+        Just("dropOverloads"),
+        Just("dropPercentage"),
+        Just("numerator")
     ];
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -348,6 +353,9 @@ fn limits_are_ours_and_a_wrong_one_refuses_the_config() {
     let guards = limits(json!({"circuitBreaker": breaker, "maxRequests": 100, "maxRequestsPerEndpoint": 0})).unwrap();
     assert_eq!(guards.breaker, Some(BreakerConfig::from_json(&breaker).unwrap()));
     assert_eq!((guards.max_requests, guards.max_requests_per_endpoint), (Some(100), Some(0)));
+    let drops = json!([{"category": "lb", "dropPercentage": {"numerator": 5}}]);
+    assert_eq!(limits(json!({"dropOverloads": drops})).unwrap().drops, Some(DropOverloads::from_json(&drops).unwrap()));
+    assert_eq!(limits(json!({"dropOverloads": []})).unwrap().drops, Some(DropOverloads::default()), "said, and nothing");
     let endpoint = limits(json!({"rateLimits": {"endpoint": {"perSecond": 1}}})).unwrap();
     assert_eq!(endpoint.of_endpoints(), Some("evenkeel.rateLimits.endpoint"));
     assert_eq!(limits(json!({"rateLimits": rates})).unwrap().of_endpoints(), None);
@@ -362,6 +370,9 @@ fn limits_are_ours_and_a_wrong_one_refuses_the_config() {
         (json!({"circuitBreaker": {"failureRate": {"percent": 101}}}), "evenkeel.circuitBreaker.failureRate.percent"),
         (json!({"maxRequests": -1}), "evenkeel.maxRequests"),
         (json!({"maxRequestsPerEndpoint": "8"}), "evenkeel.maxRequestsPerEndpoint"),
+        (json!({"dropOverloads": "x".repeat(1000)}), "evenkeel.dropOverloads"),
+        (json!({"dropOverloads": [{"category": "x".repeat(1000)}]}), "evenkeel.dropOverloads[0].dropPercentage"),
+        (json!({"dropOverloads": [{"category": "x".repeat(1000), "dropPercentage": {}}]}), "evenkeel.dropOverloads[0].category"),
     ] {
         let error = limits(evenkeel.clone()).unwrap_err();
         assert!(error.field.starts_with(field) && error.value.len() < 300, "{evenkeel}: {error}");

@@ -41,6 +41,8 @@ pub(crate) struct Head {
     /// The connection that took the last attempt no more; it is gone, whatever the newest snapshot says.
     pub(crate) unusable: Option<Arc<Connected>>,
     pub(crate) attempts: Attempts,
+    /// Whether no category drops the attempt that an endpoint is sought for.
+    pub(super) spared: bool,
     /// How attempts failed that others followed.
     pub(super) history: History,
     /// The endpoint that the call's session token names.
@@ -67,6 +69,7 @@ impl Head {
             tried: SmallVec::new(),
             unusable: None,
             attempts: Attempts::default(),
+            spared: false,
             history: History::default(),
             session_home: None,
             session_until: None,
@@ -96,6 +99,7 @@ impl Head {
 
     /// Makes ready for another attempt.
     pub(crate) fn restore(&mut self) {
+        self.spared = false;
         // An attempt that found no endpoint has not taken them.
         if !self.retained.is_empty() {
             self.headers = self.retained.restore();
@@ -115,6 +119,7 @@ impl Head {
             tried: self.tried.clone(),
             unusable: self.unusable.clone(),
             attempts,
+            spared: false,
             history: History::default(),
             session_home: self.session_home.clone(),
             session_until: self.session_until,

@@ -16,6 +16,7 @@
 
 mod again;
 mod configured;
+mod drops;
 mod failure;
 mod guard;
 mod head;
@@ -93,7 +94,7 @@ enum State {
     Opening(Beginning),
     Seeking(Seeking),
     Sending(Sending),
-    /// Shed before anything was done for it.
+    /// Shed or dropped before anything was done for it.
     Refused(Status),
     Hedging(Box<Hedging>),
     Done,
@@ -162,11 +163,6 @@ impl Call {
         let tally = handle.birth().tally();
         let state = State::Refused(error.into());
         Self { handle, deadline: None, state, guard: None, head: Head::default(), content: Content::default(), watch, tally }
-    }
-
-    #[cold]
-    pub(crate) fn refuse(&mut self, error: CallError) {
-        self.state = State::Refused(error.into());
     }
 
     /// Begins an attempt at the endpoint that was found.

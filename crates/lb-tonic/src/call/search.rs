@@ -113,6 +113,7 @@ impl<'a> Search<'a> {
         }
         self.settle(snapshot)?;
         self.head.follow.seeks(|| snapshot.core.is_resolved());
+        self.head.survive(snapshot, &mut self.scratch)?;
         let picked = match self.queued {
             Some(_) => pick(self.handle, snapshot, self.head, &mut self.scratch),
             None => pick_first(self.handle, snapshot, self.head, &mut self.scratch),

@@ -6,6 +6,7 @@ use http::Request;
 use tonic::body::Body;
 
 use crate::call::{Begun, Call, Guard, Picked, pick_first};
+use crate::error::CallError;
 use crate::limits::Arrival;
 
 use super::LbChannel;
@@ -14,23 +15,33 @@ impl LbChannel {
     /// Made where the caller wants it, and not moved: a call is some hundreds of bytes.
     pub(super) fn begin(&mut self, request: Request<Body>, arrival: Arrival, begun: Option<Begun>) -> Call {
         let mut call = Call::new(Arc::clone(&self.handle), request);
-        match self.handle.shared().limits.admit(arrival, &call.head) {
+        let placed = match self.handle.shared().limits.admit(arrival, &call.head) {
             Ok(()) => self.place(&mut call),
-            Err(shed) => call.refuse(shed),
-        }
+            Err(shed) => {
+                call.refuse(shed);
+                Ok(())
+            }
+        };
         if let Some(begun) = begun {
             call.observe(begun);
+        }
+        if let Err(dropped) = placed {
+            call.dropped(dropped);
         }
         call
     }
 
     /// Gives a call what is known of its method, and the endpoint it goes to if there is one at once.
+    ///
+    /// # Errors
+    /// It is dropped.
     #[inline]
-    fn place(&mut self, call: &mut Call) {
+    fn place(&mut self, call: &mut Call) -> Result<(), CallError> {
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut call.head);
         }
         let snapshot = self.snapshot.load();
+        call.head.survive(snapshot, &mut self.scratch)?;
         call.head.configure(&snapshot.rules);
         call.prepare();
         let began = self.picks.begin();
@@ -40,5 +51,6 @@ impl LbChannel {
             call.guard = Some(Guard::new(placement));
             self.picks.picked(began, &self.handle.shared().selection);
         }
+        Ok(())
     }
 }

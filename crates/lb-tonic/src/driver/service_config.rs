@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lb_core::drops::{DropOverloads, Dropper};
 use lb_core::machine::{Command, NamedPolicy};
 use lb_core::service_config::{ConfigSource, PolicyConfig, ServiceConfig};
 use lb_core::{Backoff, BackoffConfig, Entropy, LbEvent, PolicyRegistry, ServiceConfigUpdate};
@@ -43,6 +44,8 @@ pub(crate) struct ServiceConfigs {
     resolver: Offer,
     program: Option<Arc<ServiceConfig>>,
     used: Option<Arc<ServiceConfig>>,
+    /// What drops calls; `None` if nothing ever did.
+    drops: Option<Arc<Dropper>>,
     retry: Retry,
     /// Whether what calls see is to be published.
     unpublished: bool,
@@ -84,7 +87,9 @@ impl ServiceConfigs {
     pub(crate) fn new(settings: ConfigSettings, backoff: BackoffConfig, seed: u64) -> Self {
         let retry = Retry { backoff: Backoff::new(backoff), entropy: Entropy::from_seed(seed), at: None };
         let used = settings.default.clone();
-        Self { settings, resolver: Offer::default(), program: None, used, retry, unpublished: false }
+        let drops = settings.limits.under(used.as_deref()).drops;
+        let drops = (!drops.is_empty()).then(|| Arc::new(Dropper::new(drops)));
+        Self { settings, resolver: Offer::default(), program: None, used, drops, retry, unpublished: false }
     }
 
     /// The policy the config in use asks for.
@@ -115,7 +120,7 @@ impl ServiceConfigs {
     /// What calls see.
     pub(crate) fn rules(&self) -> Rules {
         let settled = self.program.is_some() || !self.settings.follow_resolver || self.resolver.answered;
-        Rules::new(self.used.clone(), settled)
+        Rules::new(self.used.clone(), settled).with_drops(self.drops.clone())
     }
 
     /// Whether the rules are others than those that were published last.
@@ -229,9 +234,18 @@ impl ServiceConfigs {
             consequences.health_service = Some(health(&next)).filter(|service| *service != health(&before));
             self.exchange_policies(&before, &next, consequences);
             let [before, after] = [&before, &next].map(|config| self.settings.limits.under(config.as_deref()));
+            if before.drops != after.drops {
+                self.drop_by(after.drops.clone());
+            }
             consequences.limits = LimitChanges::between(&before, after);
         }
         self.used = next;
+    }
+
+    /// Drops by another list from now on. What is counted goes on.
+    fn drop_by(&mut self, drops: DropOverloads) {
+        let dropper = self.drops.as_ref().map_or_else(|| Dropper::new(drops.clone()), |before| before.after(drops.clone()));
+        self.drops = Some(Arc::new(dropper));
     }
 
     fn switch_policy(&self, before: Option<&ServiceConfig>, next: Option<&ServiceConfig>, consequences: &mut Consequences) {

@@ -2,6 +2,7 @@
 
 use lb_core::ConfigError;
 use lb_core::breaker::BreakerConfig;
+use lb_core::drops::DropOverloads;
 use lb_core::limits::{GradientConfig, RateLimits};
 use lb_core::service_config::{ConfigLimits, ServiceConfig};
 
@@ -17,6 +18,8 @@ pub(crate) struct LimitsConfig {
     pub(crate) max_requests: Option<u32>,
     /// Attempts at once at each endpoint.
     pub(crate) max_requests_per_endpoint: Option<u32>,
+    /// Which shares of the calls are dropped. They come to calls with the [rules](crate::rules::Rules).
+    pub(crate) drops: DropOverloads,
 }
 
 /// Which gates the endpoints of a channel have. They have them from when they are first listed, and get none later.
@@ -34,13 +37,14 @@ impl LimitsConfig {
     pub(crate) fn under(&self, config: Option<&ServiceConfig>) -> Self {
         let own = self.clone();
         let Some(limits) = config.map(|config| &config.limits) else { return own };
-        let ConfigLimits { rates, concurrency, breaker, max_requests, max_requests_per_endpoint, .. } = limits;
+        let ConfigLimits { rates, concurrency, breaker, max_requests, max_requests_per_endpoint, drops, .. } = limits;
         Self {
             rates: rates.clone().unwrap_or(own.rates),
             concurrency: concurrency.or(own.concurrency),
             breaker: breaker.clone().or(own.breaker),
             max_requests: max_requests.or(own.max_requests),
             max_requests_per_endpoint: max_requests_per_endpoint.or(own.max_requests_per_endpoint),
+            drops: drops.clone().unwrap_or(own.drops),
         }
     }
 

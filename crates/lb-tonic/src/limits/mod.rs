@@ -55,7 +55,7 @@ impl ChannelLimits {
         requests: Option<RequestLimit>,
         per_endpoint: Option<ConcurrencyLimit>,
     ) -> Self {
-        let LimitsConfig { rates, concurrency, max_requests, max_requests_per_endpoint, breaker: _ } = config;
+        let LimitsConfig { rates, concurrency, max_requests, max_requests_per_endpoint, breaker: _, drops: _ } = config;
         let endpoints = gates.limits.then(|| Arc::new(Keeper::new(rates.endpoint, concurrency)));
         let per_endpoint = per_endpoint.or_else(|| gates.per_endpoint.then(|| ConcurrencyLimit::new(u32::MAX)));
         for (limit, max) in per_endpoint.iter().zip(max_requests_per_endpoint) {

@@ -6,9 +6,15 @@ use super::*;
 fn config_table() {
     let config = |json| OutlierConfig::from_json(&json);
     assert_eq!(config(json!({})), Ok(OutlierConfig::default()));
-    assert!(!OutlierConfig::default().is_on());
-    assert_eq!(config(json!({"successRateEjection": {}})).unwrap().success_rate, Some(SuccessRateEjection::default()));
-    assert_eq!(config(json!({"failurePercentageEjection": {}})).unwrap().failure_percentage.unwrap().threshold, 85);
+    // gRFC A50's numbers.
+    let (OutlierConfig { interval, base_ejection_time, max_ejection_time, max_ejection_percent, .. }, seconds) =
+        (OutlierConfig::default(), Duration::from_secs);
+    assert_eq!((interval, base_ejection_time, max_ejection_time), (seconds(10), seconds(30), seconds(300)));
+    assert!(max_ejection_percent == 10 && !OutlierConfig::default().is_on());
+    let rate = config(json!({"successRateEjection": {}})).unwrap().success_rate.unwrap();
+    assert_eq!([rate.stdev_factor, rate.enforcement_percentage, rate.minimum_hosts, rate.request_volume], [1900, 100, 5, 100]);
+    let share = config(json!({"failurePercentageEjection": {}})).unwrap().failure_percentage.unwrap();
+    assert_eq!([share.threshold, share.enforcement_percentage, share.minimum_hosts, share.request_volume], [85, 100, 5, 50]);
     assert_eq!(config(json!({"baseEjectionTime": "400s"})).unwrap().max_ejection_time, Duration::from_secs(400));
     let zeros = json!({"interval": "0s", "baseEjectionTime": "0s", "maxEjectionTime": "0s", "maxEjectionPercent": 0, "x": 1,
         "successRateEjection": {"stdevFactor": 0, "enforcementPercentage": 0, "minimumHosts": 0, "requestVolume": 0}});
@@ -17,10 +23,13 @@ fn config_table() {
         (json!({"interval": "-1s"}), "interval"),
         (json!({"interval": 10}), "interval"),
         (json!({"baseEjectionTime": "1"}), "baseEjectionTime"),
+        (json!({"baseEjectionTime": "-1s"}), "baseEjectionTime"),
+        (json!({"maxEjectionTime": "-0.5s"}), "maxEjectionTime"),
         (json!({"maxEjectionPercent": 101}), "maxEjectionPercent"),
         (json!({"successRateEjection": 1}), "successRateEjection"),
         (json!({"successRateEjection": {"enforcementPercentage": 101}}), "successRateEjection.enforcementPercentage"),
         (json!({"failurePercentageEjection": {"threshold": 101}}), "failurePercentageEjection.threshold"),
+        (json!({"failurePercentageEjection": {"enforcementPercentage": 101}}), "failurePercentageEjection.enforcementPercentage"),
         (json!({"latencyEjection": {"factor": 999}}), "latencyEjection.factor"),
     ] {
         assert_eq!(config(json.clone()).unwrap_err().field, format!("outlier_detection_experimental.{field}"), "{json}");
