@@ -34,6 +34,8 @@ pub(crate) enum Happening {
     Incident { event: usize, server: usize },
     /// A server that restarts is back.
     Back(usize),
+    /// A server that answered nothing answers again.
+    Resume(usize),
     /// The resolver tells a client the newest list.
     Resolved(usize),
 }

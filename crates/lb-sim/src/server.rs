@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) reachable: bool,
     /// Answers this share of calls with an error, after this long.
     pub(crate) failing: Option<(f64, Time)>,
+    /// Until when it answers nothing.
+    pub(crate) stalled: Option<Time>,
     pub(crate) signal: Signal,
     /// Calls on their way to it, in progress, or on their way back.
     pub(crate) assigned: usize,
@@ -44,6 +46,7 @@ impl Server {
             cores,
             reachable: true,
             failing: None,
+            stalled: None,
             signal: Signal::default(),
             assigned: 0,
             warm: vec![None; keys],
@@ -61,6 +64,9 @@ impl Server {
 
     /// Work a second that each of `calls` calls would be given.
     pub(crate) fn rate(&self, calls: usize) -> f64 {
+        if self.stalled.is_some() {
+            return 0.0;
+        }
         self.speed * (self.weather.capacity(calls, self.cores) / calls.max(1) as f64).min(1.0)
     }
 
@@ -75,7 +81,7 @@ impl Server {
         self.now = now;
         let calls = self.jobs.len();
         self.virtual_time += span * self.rate(calls);
-        let used = self.weather.capacity(calls, self.cores).min(calls as f64);
+        let used = if self.stalled.is_some() { 0.0 } else { self.weather.capacity(calls, self.cores).min(calls as f64) };
         self.signal.pass(span, used / self.cores);
     }
 
@@ -105,9 +111,9 @@ impl Server {
         std::mem::take(&mut self.jobs).into_keys().map(|(_, call)| call).collect()
     }
 
-    /// When the next call is done if nothing changes; at least a nanosecond from now, so that rounding cannot stop time.
+    /// When the next call is done if nothing changes, if any is; at least a nanosecond from now, so that rounding cannot stop time.
     pub(crate) fn next_done(&self) -> Option<Time> {
-        let ((done, _), ()) = self.jobs.first_key_value()?;
+        let ((done, _), ()) = self.jobs.first_key_value().filter(|_| self.stalled.is_none())?;
         let wait = (f64::from_bits(*done) - self.virtual_time).max(0.0) / self.rate(self.jobs.len());
         Some(self.now + from_seconds(wait) + 1)
     }

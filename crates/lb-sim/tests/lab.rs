@@ -116,3 +116,14 @@ fn a_fast_failing_server_attracts_no_policy_that_looks() {
         assert!(share < 0.02, "{policy}: {share}");
     }
 }
+
+#[test]
+fn a_server_that_is_stopped_loses_no_call_and_answers_late() {
+    let mut scenario = scenario("pause", 0.2);
+    scenario.warmup = 2.0;
+    let tally = tally(&scenario, 0.0117, "round_robin", 1);
+    let [p50, p92, p99] = tally.quantiles([0.5, 0.92, 0.99]);
+    // A quarter of a fifth of the calls waits for up to 100 ms: the 99th percentile is of those the 80th.
+    assert!(p50 < 6.0 && p92 < 12.0 && (65.0..95.0).contains(&p99), "{p50} {p92} {p99}");
+    assert!(tally.calls > 3_000 && tally.errors + tally.timeouts == 0, "{tally:?}");
+}

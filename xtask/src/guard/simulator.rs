@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use crate::error::{Context as _, Error, Result};
 use crate::{shell, workspace};
 
-/// Scenarios that take seconds each and differ in what they ask of a policy: an endpoint that gets slow, one that fails fast, all of them
-/// restarting in turn, and the paper's testbed of a hundred servers with uneven ones among them. The others take a minute and more.
-const SCENARIOS: [&str; 4] = ["one_slow", "one_fast_failing", "rolling_restart", "clients_10"];
+/// Scenarios that take seconds each and differ in what they ask of a policy: an endpoint that gets slow, one that is stopped now and then,
+/// one that fails fast, all of them restarting in turn, and the paper's testbed of a hundred servers with uneven ones among them. The others
+/// take a minute and more.
+const SCENARIOS: [&str; 5] = ["one_slow", "pause", "one_fast_failing", "rolling_restart", "clients_10"];
 
 const TABLES: &str = "docs/POLICIES.md";
 

@@ -74,6 +74,11 @@ fn event(scenario: &Scenario, at: usize, incident: &Incident) -> Result<(), Conf
         }
         What::Speed(speed) => number(&field("what.speed"), speed, 0.001..=1_000.0),
         What::Restart { seconds } => number(&field("what.restart.seconds"), seconds, 0.0..=10_000.0),
+        What::Stall { seconds, every } => {
+            number(&field("what.stall.seconds"), seconds, 0.0..=1_000.0)?;
+            let again = if every == 0.0 { 0.0 } else { seconds };
+            number(&field("what.stall.every"), every, again..=1_000.0)
+        }
         What::Load(load) => number(&field("what.load"), load, LEAST..=10.0),
         What::Kill | What::Start | What::Drain | What::Add | What::Remove => Ok(()),
     }

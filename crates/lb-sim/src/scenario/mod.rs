@@ -163,6 +163,14 @@ pub enum What {
     Kill,
     /// Accepts connections again.
     Start,
+    /// Answers nothing for so long, as a process that is stopped: calls and probes wait for it, connections stay.
+    Stall {
+        /// 0 to 1 000.
+        seconds: f64,
+        /// So often again, 0 to 1 000; 0 is once. Not before it answers again.
+        #[serde(default)]
+        every: f64,
+    },
     /// Sends its clients away (GOAWAY), finishes its calls, and is away for this long.
     Restart {
         /// 0 to 10 000.

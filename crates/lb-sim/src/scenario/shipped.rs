@@ -19,6 +19,7 @@ shipped![
     "clients_1000",
     "ramp_clients_1000",
     "one_slow",
+    "pause",
     "one_fast_failing",
     "rolling_restart",
     "scale_out_by_half",

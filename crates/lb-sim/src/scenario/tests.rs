@@ -51,6 +51,10 @@ fn a_value_out_of_range_is_named_with_what_is_allowed() {
             "[[events]]\nat = 1\nwhat = 'kill'\nservers = [0, 101]",
             "x: events[0].servers[1] is 101, allowed is a whole number from 1 to 100",
         ),
+        (
+            "[[events]]\nat = 1\nwhat = { stall = { seconds = 2, every = 1 } }",
+            "x: events[0].what.stall.every is 1, allowed is a number from 2 to 1000",
+        ),
         ("[[events]]\nat = 1\nwhat = 'kill'\nzone = 1", "x: events[0].zone is 1, allowed is a whole number from 0 to 0"),
     ] {
         assert_eq!(error(text), message);

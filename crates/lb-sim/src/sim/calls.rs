@@ -91,6 +91,9 @@ impl Sim<'_> {
         let Some(attempt) = &mut call.attempt else { return };
         let index = attempt.server;
         let server = &mut self.servers[index];
+        if let Some(until) = server.stalled {
+            return self.agenda.add(until, Happening::Reach(id));
+        }
         server.advance(now);
         attempt.reached = (now, server.in_flight());
         let limit = self.scenario.servers.queue_limit;

@@ -19,6 +19,7 @@ impl Sim<'_> {
             What::Speed(speed) => self.servers[server].speed = speed,
             What::Kill => self.kill(server),
             What::Start => self.back(server),
+            What::Stall { seconds, every } => self.stall(event, server, seconds, every),
             What::Restart { seconds } => self.restart(server, seconds),
             What::Drain => self.list(server, Listing::Draining),
             What::Add => self.list(server, Listing::Listed),
@@ -41,6 +42,26 @@ impl Sim<'_> {
         self.servers[server].reachable = false;
         self.disconnect(server);
         self.agenda.add(self.now + from_seconds(seconds), Happening::Back(server));
+    }
+
+    fn stall(&mut self, event: usize, server: usize, seconds: f64, every: f64) {
+        let until = self.now + from_seconds(seconds);
+        self.servers[server].stalled = Some(until);
+        self.agenda.add(until, Happening::Resume(server));
+        let again = self.now + from_seconds(every);
+        if every > 0.0 && again < self.end {
+            self.agenda.add(again, Happening::Incident { event, server });
+        }
+    }
+
+    pub(super) fn resume(&mut self, index: usize) {
+        let server = &mut self.servers[index];
+        // Another pause may have begun meanwhile, and ends later.
+        if server.stalled.is_some_and(|until| until <= self.now) {
+            server.advance(self.now);
+            server.stalled = None;
+            self.plan_due(index);
+        }
     }
 
     pub(super) fn back(&mut self, server: usize) {

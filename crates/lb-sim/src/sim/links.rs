@@ -83,7 +83,8 @@ impl Sim<'_> {
             self.clients[client].polling = false;
             return;
         };
-        let connected: Vec<(Slot, usize)> = self.clients[client].connected().collect();
+        let answering = |(_, server): &(Slot, usize)| self.servers[*server].stalled.is_none();
+        let connected: Vec<(Slot, usize)> = self.clients[client].connected().filter(answering).collect();
         for (slot, server) in connected {
             let said = self.said(server);
             self.tell_reported(client, slot, &said, false);
@@ -95,6 +96,9 @@ impl Sim<'_> {
     }
 
     pub(super) fn probe_reaches(&mut self, client: usize, slot: Slot, server: usize) {
+        if let Some(until) = self.servers[server].stalled {
+            return self.agenda.add(until, Happening::ProbeReaches { client, slot, server });
+        }
         if self.servers[server].reachable {
             let said = self.said(server);
             self.agenda.add(self.now + self.one_way, Happening::ProbeAnswer { client, slot, said });

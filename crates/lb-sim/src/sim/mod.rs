@@ -169,6 +169,7 @@ impl<'a> Sim<'a> {
             Happening::Weather(server) => self.weather(server),
             Happening::Incident { event, server } => self.incident(event, server),
             Happening::Back(server) => self.back(server),
+            Happening::Resume(server) => self.resume(server),
             Happening::Resolved(client) => self.resolve(client),
         }
     }
