@@ -78,6 +78,21 @@ impl SubchannelView {
     }
 }
 
+impl SubchannelView {
+    /// Whether the other one says the same of the same subchannel.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let Self { slot, endpoint, state, weight, stats, error, share, limited, degraded, connected, gates, ejected } = self;
+        let same = (slot, state, weight) == (&other.slot, &other.state, &other.weight)
+            && (share, limited, connected) == (&other.share, &other.limited, &other.connected)
+            && (error, degraded, ejected) == (&other.error, &other.degraded, &other.ejected);
+        let gates = match (gates, &other.gates) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        same && gates && Arc::ptr_eq(endpoint, &other.endpoint) && Arc::ptr_eq(stats, &other.stats)
+    }
+}
+
 /// What a policy or stage asks of the channel while it looks at a view.
 ///
 /// Wishes hold until the next rebuild: a subchannel no policy asks for is not reconnected when its connection ends.
@@ -102,6 +117,9 @@ pub struct Plan {
     pub signal: GateSignal,
     /// 64 random bits, fresh for every rebuild.
     pub entropy: u64,
+    /// Whether there was no news since the last look, and only a time has come that somebody asked for. A policy that finds everything as it
+    /// was may then answer with the picker it has: where all do, nothing is published.
+    pub only_time: bool,
 }
 
 impl Plan {

@@ -4,6 +4,8 @@
 //! the current one is not READY. Both see every view meanwhile and both get the connections they ask for, so that the old policy
 //! serves until the new one can. Further policies are kept for calls that ask for them by name.
 
+mod glance;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,6 +23,7 @@ use crate::stages::{
     PanicState, PriorityStage, Promotion, RegistryDisableStage, RegistryHealthStage, ReplicaConfig, ReplicaStage,
 };
 
+use self::glance::Looked;
 use super::event::NamedPolicy;
 use super::table::Table;
 use super::view::{self, Hidden, View};
@@ -49,6 +52,9 @@ pub(super) struct Balancer {
     pub(super) current: NamedPolicy,
     pending: Option<NamedPolicy>,
     further: Vec<NamedPolicy>,
+    looked: Looked,
+    /// What stages that looked alone want closed.
+    to_close: Vec<Slot>,
 }
 
 /// What the stages of a channel are made with.
@@ -62,6 +68,14 @@ pub(super) struct StageConfigs {
     pub(super) panic: PanicConfig,
     pub(super) custom: Vec<Box<dyn Stage>>,
     pub(super) signal: GateSignal,
+}
+
+/// Why and with which dice stages and policies look.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) entropy: u64,
+    /// Whether nothing but time has passed since the last look.
+    pub(super) only_time: bool,
 }
 
 /// What stages and policies make of the subchannels.
@@ -96,6 +110,8 @@ impl Balancer {
             current: policy,
             pending: None,
             further: Vec::new(),
+            looked: Looked::default(),
+            to_close: Vec::new(),
         }
     }
 
@@ -129,9 +145,12 @@ impl Balancer {
     }
 
     /// Looks at the subchannels. `events` gets a finished switch.
-    pub(super) fn rebuild(&mut self, now: Instant, table: &Table, entropy: u64, events: &mut Vec<LbEvent>) -> Outcome {
-        let mut plan = Plan::new(entropy).with_signal(&self.signal);
+    pub(super) fn rebuild(&mut self, now: Instant, table: &Table, look: Look, events: &mut Vec<LbEvent>) -> Outcome {
+        let mut plan = Plan::new(look.entropy).with_signal(&self.signal);
+        plan.only_time = look.only_time && self.pending.is_none();
         let View { visible, hidden, .. } = self.stage(now, table, &mut plan);
+        self.looked = Looked::of_stages(&mut plan);
+        plan.disconnect.append(&mut self.to_close);
         let state = self.decide(now, &visible, &mut plan, events);
         let mut pickers = vec![NamedPicker { name: Arc::clone(&self.current.name), picker: state.picker }];
         for further in &mut self.further {
@@ -143,8 +162,10 @@ impl Balancer {
             pickers.iter_mut().for_each(|named| named.picker = Arc::clone(&failing));
         }
         events.append(&mut plan.events);
-        let failover = if self.current.policy.spans_priorities() { None } else { self.priority.state() };
-        let (mut rows, promotions) = (view::rows(table, visible, &hidden), self.replicas.promotions().cloned().collect());
+        self.looked.policies(table, &visible, &mut plan);
+        let failover = self.failover();
+        let (mut rows, promotions) =
+            (view::rows(table, visible, self.looked.in_order, &hidden), self.replicas.promotions().cloned().collect());
         if !hidden.is_empty() {
             for row in rows.iter_mut().filter(|row| row.excluded.is_some()) {
                 row.view.ejected = self.outliers.ejection(row.view.endpoint.key()).cloned();
@@ -153,6 +174,10 @@ impl Balancer {
         let (recovering, panic) = (self.recovery.recovering(), self.panic.state());
         let ejections = self.outliers.counts();
         Outcome { state: state.state, pickers: pickers.into(), rows, failover, promotions, recovering, panic, ejections, plan }
+    }
+
+    fn failover(&self) -> Option<FailoverState> {
+        if self.current.policy.spans_priorities() { None } else { self.priority.state() }
     }
 
     /// The names of the policies, and no opinion of theirs.

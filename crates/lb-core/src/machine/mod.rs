@@ -14,6 +14,7 @@
 //! **Two steps.** [`handle`](Machine::handle) takes one event and only changes subchannels; [`settle`](Machine::settle) then
 //! starts what may start, asks stages and policies once, and publishes if anything a call can see has changed. A driver handles
 //! all ready events before it settles, so a burst of a thousand updates costs one rebuild. A rebuild is linear in the endpoints.
+//! Where nothing but time has passed, the stages that asked for it look first, and if they find everything as it was, that is all.
 //!
 //! **Invariants.** A slot names one endpoint for ever. News of an attempt that is no longer the subchannel's own is ignored. A
 //! failing resolver never removes an endpoint. A subchannel that no policy wants is not reconnected. Nothing changes, nothing is
@@ -128,6 +129,8 @@ pub struct Machine {
     /// Whether the wake-up asked for last may have been used up.
     ticked: bool,
     policy_wake: Option<Instant>,
+    /// Whether that time has come.
+    due: bool,
     dirty: bool,
     /// Whether a subchannel may have changed since the last settling, so that attempts and times are to be looked at again.
     stirred: bool,
@@ -175,6 +178,7 @@ impl Machine {
             wake_at: None,
             ticked: false,
             policy_wake: None,
+            due: false,
             dirty: true,
             stirred: true,
             re_resolve: false,
@@ -214,7 +218,7 @@ impl Machine {
     /// The one outstanding wake-up is used up; settling asks for the next, even if that is for the same time.
     fn tick(&mut self, now: Instant) {
         self.ticked = true;
-        self.dirty |= self.policy_wake.is_some_and(|at| at <= now);
+        self.due |= self.policy_wake.is_some_and(|at| at <= now);
     }
 
     fn exit_idle(&mut self, effects: &mut Vec<Effect>) {

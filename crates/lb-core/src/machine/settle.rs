@@ -10,7 +10,7 @@ use crate::pick::Always;
 use crate::policy::Plan;
 use crate::slot::Slot;
 
-use super::balancer::Outcome;
+use super::balancer::{Look, Outcome};
 use super::event::{AttemptId, Effect};
 use super::{Machine, Phase, Resolution};
 
@@ -25,17 +25,21 @@ const SOONEST: Duration = Duration::from_millis(1);
 impl Machine {
     /// Does what the events since the last call made necessary. Calling it with nothing to do is cheap and has no effects.
     pub fn settle(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        self.dirty |= self.policy_wake.is_some_and(|at| at <= now);
+        let due = mem::take(&mut self.due) | self.policy_wake.is_some_and(|at| at <= now);
         effects.append(&mut self.wanted);
         // Else no subchannel has changed and none is due: there is no need to look at all of them.
-        let stirred = mem::take(&mut self.stirred) | self.dirty | self.ticked | self.wake_at.is_some_and(|at| at <= now);
+        let stirred = mem::take(&mut self.stirred) | self.dirty | due | self.ticked | self.wake_at.is_some_and(|at| at <= now);
         if stirred {
             self.start_attempts(now, effects);
         }
+        let only_time = due && !self.dirty;
+        self.dirty |= due && !self.is_as_shown(now, effects);
         if mem::take(&mut self.dirty) {
-            let mut outcome = self.decide(now, effects);
+            let mut outcome = self.decide(now, only_time, effects);
             effects.extend(outcome.plan.measurements.drain(..).map(Effect::Measured));
-            self.publish(now, outcome, effects);
+            if !only_time || !self.published.shows(&outcome) {
+                self.publish(now, outcome, effects);
+            }
         }
         effects.extend(self.events.drain(..).map(Effect::Emit));
         if mem::take(&mut self.re_resolve) && self.phase == Phase::Active {
@@ -44,6 +48,21 @@ impl Machine {
         if stirred {
             self.plan_wake(now, effects);
         }
+    }
+
+    /// Lets the stages look if nothing but their time has come; whether what they see is what is published.
+    fn is_as_shown(&mut self, now: Instant, effects: &mut Vec<Effect>) -> bool {
+        let Some(shown) = self.published.snapshot.clone().filter(|_| self.phase == Phase::Active && !self.dirty) else {
+            return false;
+        };
+        let Some(mut glance) = self.balancer.glance(now, &self.table, || self.entropy.draw(), &shown) else { return false };
+        self.events.append(&mut glance.plan.events);
+        self.re_resolve |= glance.plan.re_resolve;
+        if glance.same {
+            self.policy_wake = glance.plan.wake_at.map(|at| at.max(now + SOONEST));
+            effects.extend(glance.plan.measurements.into_iter().map(Effect::Measured));
+        }
+        glance.same
     }
 
     /// Starts an attempt wherever one is wanted, none is running and the backoff is over.
@@ -67,28 +86,32 @@ impl Machine {
     }
 
     /// Asks stages and policies, and follows their wishes, until they see what they decided on.
-    fn decide(&mut self, now: Instant, effects: &mut Vec<Effect>) -> Outcome {
-        for _ in 1..MAX_ROUNDS {
-            let outcome = self.ask(now);
+    fn decide(&mut self, now: Instant, only_time: bool, effects: &mut Vec<Effect>) -> Outcome {
+        for round in 1..MAX_ROUNDS {
+            let outcome = self.ask(now, only_time && round == 1);
             self.follow(&outcome.plan, effects);
             self.start_attempts(now, effects);
             if !mem::take(&mut self.dirty) {
                 return outcome;
             }
         }
-        let outcome = self.ask(now);
+        let outcome = self.ask(now, false);
         self.follow(&outcome.plan, effects);
         if mem::take(&mut self.dirty) {
             self.policy_wake = Some(now + SOONEST);
+            self.balancer.ask_all(now);
         }
         outcome
     }
 
-    fn ask(&mut self, now: Instant) -> Outcome {
+    fn ask(&mut self, now: Instant, only_time: bool) -> Outcome {
         let mut outcome = match self.phase {
             // Nothing is left to decide, and a policy that has panicked must not get the chance to do it again.
             Phase::Shutdown => self.balancer.unasked(),
-            Phase::Idle | Phase::Active => self.balancer.rebuild(now, &self.table, self.entropy.draw(), &mut self.events),
+            Phase::Idle | Phase::Active => {
+                let look = Look { entropy: self.entropy.draw(), only_time };
+                self.balancer.rebuild(now, &self.table, look, &mut self.events)
+            }
         };
         self.policy_wake = outcome.plan.wake_at.filter(|_| self.phase == Phase::Active).map(|at| at.max(now + SOONEST));
         self.re_resolve |= outcome.plan.re_resolve;

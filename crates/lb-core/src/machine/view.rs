@@ -55,19 +55,23 @@ impl<'t> View<'t> {
     }
 }
 
+/// Whether these are in the resolver's order.
+pub(super) fn is_in_order(table: &Table, view: &[SubchannelView]) -> bool {
+    let mut expected = table.iter().map(|subchannel| subchannel.slot);
+    view.iter().all(|row| expected.any(|slot| slot == row.slot))
+}
+
 /// Undoes what a stage did to the resolver's order.
 fn restore_order(table: &Table, view: &mut [SubchannelView]) {
-    let mut expected = table.iter().map(|subchannel| subchannel.slot);
-    if view.iter().all(|row| expected.any(|slot| slot == row.slot)) {
-        return;
-    }
     let ranks: BTreeMap<Slot, usize> = table.iter().map(|subchannel| subchannel.slot).zip(0..).collect();
     view.sort_by_key(|row| ranks.get(&row.slot).copied());
 }
 
 /// Every subchannel in the resolver's order: those the policies saw as they saw them, the others with the reason.
-pub(super) fn rows(table: &Table, mut visible: Vec<SubchannelView>, hidden: &[Hidden]) -> Box<[Row]> {
-    restore_order(table, &mut visible);
+pub(super) fn rows(table: &Table, mut visible: Vec<SubchannelView>, in_order: bool, hidden: &[Hidden]) -> Box<[Row]> {
+    if !in_order {
+        restore_order(table, &mut visible);
+    }
     if hidden.is_empty() {
         return visible.into_iter().map(|view| Row { view, excluded: None }).collect();
     }

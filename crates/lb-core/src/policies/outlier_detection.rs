@@ -7,6 +7,8 @@
 //! **A new configuration** at run time keeps what the old one found: ejections go on, the interval that is being counted ends when the
 //! new length has passed since it began, and another child sees who is ejected. One without a measure lets everybody back at once.
 //!
+//! The child is asked only when there is news for it, so a sweep that finds nobody publishes nothing.
+//!
 //! **Bound, and when not.** The stage's: [`stages::OutlierStage`](crate::stages::OutlierStage) has the essay.
 //!
 //! ```
@@ -26,8 +28,10 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::children::ChildPolicy;
+use crate::load::LoadReports;
 use crate::policy::{ConfigError, LbState, Plan, Policy, Stage, SubchannelView};
 use crate::registry::PolicyRegistry;
+use crate::slot::Slot;
 use crate::stages::{OutlierConfig, OutlierStage};
 
 /// Another policy without the endpoints whose calls go wrong. See the [module table](super) for when to use it.
@@ -35,6 +39,38 @@ use crate::stages::{OutlierConfig, OutlierStage};
 pub struct OutlierDetection {
     stage: OutlierStage,
     child: Box<dyn Policy>,
+    told: Option<Told>,
+}
+
+/// What the child saw last, and what it made of it.
+#[derive(Debug)]
+struct Told {
+    view: Vec<SubchannelView>,
+    state: LbState,
+    connect: Vec<Slot>,
+    load_reports: LoadReports,
+    wake_at: Option<Instant>,
+}
+
+impl Told {
+    fn new(view: Vec<SubchannelView>, state: &LbState, plan: &Plan) -> Self {
+        let connect = plan.connect.clone();
+        Self { view, state: state.clone(), connect, load_reports: plan.load_reports, wake_at: plan.wake_at }
+    }
+
+    /// Whether the child need not be asked: it would see the same, and did not ask for this time.
+    fn holds(&self, now: Instant, view: &[SubchannelView]) -> bool {
+        let same = self.view.iter().zip(view).all(|(one, other)| one.is_same(other));
+        same && self.view.len() == view.len() && self.wake_at.is_none_or(|at| at > now)
+    }
+
+    /// What it wanted then, but for what it wanted closed: that is done.
+    fn again(&self, plan: &mut Plan) -> LbState {
+        plan.connect.extend(&self.connect);
+        plan.load_reports.merge(self.load_reports);
+        self.wake_at.into_iter().for_each(|at| plan.wake_at(at));
+        self.state.clone()
+    }
 }
 
 impl OutlierDetection {
@@ -43,7 +79,7 @@ impl OutlierDetection {
 
     /// This policy around `child`.
     pub fn new(config: OutlierConfig, child: Box<dyn Policy>) -> Self {
-        Self { stage: OutlierStage::new(config), child }
+        Self { stage: OutlierStage::new(config), child, told: None }
     }
 
     /// From its configuration: the fields of [`OutlierConfig::from_json`] and `childPolicy`, a list as in a service config.
@@ -61,7 +97,15 @@ impl Policy for OutlierDetection {
         let mut view = view.to_vec();
         // A lazy child decides itself whom it connects; the stage keeps those that are.
         self.stage.apply(now, &mut view, plan);
-        self.child.rebuild(now, &view, plan)
+        if let Some(told) = self.told.as_ref().filter(|told| plan.only_time && told.holds(now, &view)) {
+            return told.again(plan);
+        }
+        let mut wishes = Plan::new(plan.entropy).with_signal(&plan.signal);
+        wishes.only_time = plan.only_time;
+        let state = self.child.rebuild(now, &view, &mut wishes);
+        self.told = Some(Told::new(view, &state, &wishes));
+        plan.merge(wishes);
+        state
     }
 
     fn spans_priorities(&self) -> bool {

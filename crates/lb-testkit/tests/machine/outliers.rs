@@ -1,13 +1,15 @@
 //! Ejection by a policy of the service config, over time and through changes of that config.
 
 use lb_core::ConnectivityState::Ready;
-use lb_core::machine::{Command, Event, NamedPolicy};
+use lb_core::machine::{Command, Event, MachineConfig, NamedPolicy};
+use lb_core::stages::OutlierConfig;
 use lb_core::{LbEvent, Outcome, PolicyRegistry};
 use lb_testkit::SimNet;
 use serde_json::{Value, json};
 
 use crate::support::{
-    A, B, C, endpoint_of, events, generation, keys, latest_attempt, millis, round_robin, row, running, secs, states, update,
+    A, B, C, endpoint_of, events, generation, keys, latest_attempt, millis, round_robin, row, running, running_with, secs, states,
+    update,
 };
 
 const NAME: &str = "outlier_detection_experimental";
@@ -146,4 +148,57 @@ fn a_change_is_published_once() {
     net.tell_all([Event::Command(Command::SetPolicy(next)), Event::Resolved(update([endpoint_of(&[A]), endpoint_of(&[C])]))]);
     assert_eq!(generation(&net), before + 1);
     assert_eq!((keys(&net), serving(&mut net)), (vec![A.to_owned(), C.to_owned()], vec![C.to_owned()]));
+}
+
+/// A sweep a second by the channel's own stage, or by the policy of a service config.
+fn sweeping(by_stage: bool) -> SimNet {
+    let fields = json!({"interval": "1s", "maxEjectionPercent": 100, "failurePercentageEjection": measure()});
+    if !by_stage {
+        return running(policy(&ejecting("1s", "round_robin")), &[A, B, C]);
+    }
+    let mut config = MachineConfig::new(1);
+    config.outlier_detection = OutlierConfig::from_json(&fields).unwrap();
+    running_with(config, round_robin(), &[A, B, C])
+}
+
+#[test]
+fn a_sweep_that_finds_nobody_publishes_nothing() {
+    for by_stage in [true, false] {
+        let mut net = sweeping(by_stage);
+        let before = generation(&net);
+        for _ in 0..60 {
+            // Too few to be judged by.
+            fail(&net, A, 3);
+            net.run_for(secs(1));
+        }
+        assert_eq!(generation(&net), before, "by the stage: {by_stage}");
+        assert_eq!(serving(&mut net), [A, B, C]);
+        fail(&net, B, 20);
+        net.run_for(secs(2));
+        assert_eq!(
+            (generation(&net), serving(&mut net)),
+            (before + 1, vec![A.to_owned(), C.to_owned()]),
+            "by the stage: {by_stage}"
+        );
+        // Nothing is new before the 30 s of the ejection are over, and nothing after.
+        net.run_for(secs(25));
+        assert_eq!(generation(&net), before + 1, "by the stage: {by_stage}");
+        net.run_for(secs(60));
+        assert_eq!((generation(&net), serving(&mut net).len()), (before + 2, 3), "by the stage: {by_stage}");
+    }
+}
+
+#[test]
+fn sweeps_that_publish_nothing_keep_what_their_policies_asked_for() {
+    for by_stage in [true, false] {
+        let mut net = sweeping(by_stage);
+        net.run_for(secs(10));
+        net.kill(C);
+        net.run_for(secs(20));
+        let attempts = net.attempts(C).len();
+        assert!(attempts > 3, "a policy's wish for a connection outlives sweeps: {attempts} attempts");
+        net.up(C);
+        net.run_for(secs(30));
+        assert_eq!(serving(&mut net), [A, B, C], "by the stage: {by_stage}");
+    }
 }

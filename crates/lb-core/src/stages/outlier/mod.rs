@@ -21,7 +21,7 @@
 //!
 //! **Bound.** At most `maxEjectionPercent` of the endpoints are ejected, rounded up so that one always can be; beyond that bad endpoints
 //! keep their calls, for a bad answer may be better than an overload of the rest. A sweep is linear in the endpoints, once per
-//! interval; a call pays nothing but the counting that is done anyway.
+//! interval; one that finds nobody publishes nothing. A call pays nothing but the counting that is done anyway.
 //!
 //! **When not.** With a handful of calls per interval nothing is judged (`requestVolume`). Where all endpoints share the dependency that
 //! fails, ejecting some of them helps nobody: leave `maxEjectionPercent` low.
