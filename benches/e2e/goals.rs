@@ -20,6 +20,8 @@ pub(crate) enum Bound {
 pub(crate) enum Figure {
     /// A figure against `balance_list`.
     Ratio(&'static str),
+    /// CPU against our channel with nothing switched on, in the same round.
+    OverPlain,
     /// Allocations per call.
     Allocations,
     /// Instructions per call through our channel, against our transport alone.
@@ -45,8 +47,12 @@ const fn goal(id: &'static str, cell: &'static str, figure: Figure, bound: Bound
     Goal { id, cell, subject: Subject::RoundRobin, figure, bound }
 }
 
+const fn all_on(cell: &'static str) -> Goal {
+    Goal { subject: Subject::Everything, ..goal("all on", cell, Figure::OverPlain, Bound::AtMost(1.05)) }
+}
+
 /// All of them; E1 to E3 are of picks.
-pub(crate) const GOALS: [Goal; 17] = [
+pub(crate) const GOALS: [Goal; 19] = [
     goal("E4", "light/split/unary/100B/4ep/plain/c128", CPU, Bound::AtMost(0.62)),
     goal("E4", "tonic/split/unary/100B/4ep/plain/c128", CPU, Bound::AtMost(0.66)),
     goal("E4", "light/split/unary/100B/4ep/plain/c16", CPU, Bound::AtMost(0.75)),
@@ -67,6 +73,8 @@ pub(crate) const GOALS: [Goal; 17] = [
     goal("E9", "tonic/two/unary/100B/4ep/plain/c128", CPU, Bound::AtMost(0.66)),
     goal("E10", "light/split/unary/1KiB/4ep/plain/c128", CPU, Bound::AtMost(0.60)),
     goal("E10", "light/split/unary/1KiB/4ep/plain/c128", RATE, Bound::AtLeast(1.7)),
+    all_on("light/split/unary/100B/4ep/plain/c128/extras"),
+    all_on("tonic/split/unary/100B/4ep/plain/c16/extras"),
 ];
 
 impl Goal {
@@ -87,6 +95,7 @@ impl Goal {
     pub(crate) fn what(&self) -> String {
         let figure = match self.figure {
             Figure::Ratio(figure) => format!("{} against balance_list", figure.trim_end_matches(" µs")),
+            Figure::OverPlain => "CPU against round_robin with nothing on".to_owned(),
             Figure::Allocations => "allocations per call".to_owned(),
             Figure::OverTransport => "instructions per call against the transport alone".to_owned(),
         };

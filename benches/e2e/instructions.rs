@@ -17,7 +17,7 @@ const CALLS: [usize; 2] = [1_000, 3_000];
 const CONCURRENCY: usize = 128;
 
 /// Who is counted, with how many endpoints.
-const COUNTED: [(Subject, usize); 9] = [
+const COUNTED: [(Subject, usize); 10] = [
     (Subject::Direct, 1),
     (Subject::RoundRobin, 1),
     (Subject::OneChannel, 1),
@@ -27,6 +27,7 @@ const COUNTED: [(Subject, usize); 9] = [
     (Subject::Guarded, 4),
     (Subject::Observed, 4),
     (Subject::Metrics, 4),
+    (Subject::Everything, 4),
 ];
 
 /// Instructions of one client per call.

@@ -97,6 +97,11 @@ fn measured(goal: &Goal, outcomes: &[Outcome], instructions: Option<&[Instructio
             let ratio = outcome.measured.ratio(place, 0, figure)?;
             Some((ratio.to_string(), ratio.median))
         }
+        (Figure::OverPlain, Some((outcome, place))) => {
+            let plain = outcome.subjects.iter().position(|subject| *subject == Subject::RoundRobin);
+            let ratio = plain.map(|plain| outcome.measured.ratio(place, plain, CPU)).transpose()?;
+            ratio.map(|ratio| (ratio.to_string(), ratio.median))
+        }
         (Figure::Allocations, Some((outcome, place))) => {
             outcome.allocated[place].map(|[count, _]| (format!("{count:.2}"), round(count)))
         }
@@ -105,7 +110,7 @@ fn measured(goal: &Goal, outcomes: &[Outcome], instructions: Option<&[Instructio
             let ratio = of(Subject::RoundRobin)?.per_call / of(Subject::Direct)?.per_call;
             Some((format!("{ratio:.3}"), ratio))
         }),
-        (Figure::Ratio(_) | Figure::Allocations, None) => None,
+        (Figure::Ratio(_) | Figure::OverPlain | Figure::Allocations, None) => None,
     })
 }
 

@@ -29,12 +29,14 @@ pub(crate) enum Subject {
     Direct,
     /// tonic's `Channel::balance_list`, every call with a deadline.
     BalanceListDeadline,
+    /// Round robin with metrics, events that are read, an admin server, and one call in a hundred traced.
+    Everything,
     /// Another maker's client, a process of its own with round robin; Envoy with tonic's `Channel` in front.
     Peer(PeerKind),
 }
 
 impl Subject {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::BalanceList,
         Self::OneChannel,
         Self::RoundRobin,
@@ -45,6 +47,7 @@ impl Subject {
         Self::Metrics,
         Self::Direct,
         Self::BalanceListDeadline,
+        Self::Everything,
         Self::Peer(PeerKind::Go),
         Self::Peer(PeerKind::Cpp),
         Self::Peer(PeerKind::GrpcRust),
@@ -81,6 +84,7 @@ impl Subject {
             Self::Metrics => "evenkeel round_robin, metrics",
             Self::Direct => "evenkeel's transport alone",
             Self::BalanceListDeadline => "tonic balance_list, deadline",
+            Self::Everything => "evenkeel round_robin, everything on",
             Self::Peer(PeerKind::Go) => "grpc-go round_robin",
             Self::Peer(PeerKind::Cpp) => "gRPC C++ round_robin",
             Self::Peer(PeerKind::GrpcRust) => "grpc crate round_robin",
@@ -103,6 +107,7 @@ impl fmt::Display for Subject {
             Self::Metrics => "metrics",
             Self::Direct => "direct",
             Self::BalanceListDeadline => "balance_list_deadline",
+            Self::Everything => "everything",
             Self::Peer(PeerKind::Go) => "go",
             Self::Peer(PeerKind::Cpp) => "cpp",
             Self::Peer(PeerKind::GrpcRust) => "grpc",

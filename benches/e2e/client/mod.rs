@@ -1,6 +1,7 @@
 //! The clients of this process.
 
 mod direct;
+mod everything;
 mod observed;
 
 use std::error::Error;
@@ -72,6 +73,7 @@ impl Client {
             Subject::Guarded => Over::ours(ready(guarded(target.builder())?).await?),
             Subject::Observed => Over::ours(ready(target.builder().call_observer(observed::Nobody::new())).await?),
             Subject::Metrics => Over::ours(observed::with_metrics(target.builder()).await?),
+            Subject::Everything => Over::ours(everything::connect(target.builder()).await?),
         };
         Ok(Self { over, deadline: matches!(subject, Subject::Deadline | Subject::BalanceListDeadline) })
     }
