@@ -5,8 +5,9 @@
 //! else that is ready too, lets the machine settle once, and does what it says. It works with or without traffic, and ends with
 //! the last clone of the channel.
 //!
-//! A rebuild is linear in the number of endpoints. So that a storm of updates of a large set cannot take a whole core, the driver
-//! rests after each rebuild as long as the rebuild took; what arrives meanwhile is taken together.
+//! A rebuild is linear in the number of endpoints. So that a storm of updates of a large set leaves the core to calls, the driver
+//! rests after each turn four times as long as it took; what arrives meanwhile is taken together. A change that comes alone is
+//! never kept waiting.
 
 mod change_log;
 mod connections;
@@ -44,8 +45,14 @@ pub(crate) use service_config::{ConfigSettings, ServiceConfigs};
 /// How many inputs are taken before the machine settles; bounds how long a storm of them can delay a publication.
 const MAX_BURST: usize = 10_000;
 
-/// Rebuilds shorter than this are not worth resting for.
+/// Turns shorter than this are not worth resting for.
 const SHORT: Duration = Duration::from_micros(200);
+
+/// How many times as long as a turn took the driver rests after it: it has a fifth of a core at the most.
+const REST: u32 = 4;
+
+/// The longest rest: news of connections wait for it too.
+const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// Where endpoints come from.
 #[derive(Debug)]
@@ -133,19 +140,19 @@ impl Driver {
         self.introduce(&self.observers);
         loop {
             let input = self.next().await;
+            let started = Instant::now();
             let mut open = self.take(input);
             for _ in 0..MAX_BURST {
                 let Some(input) = self.next().now_or_never() else { break };
                 open &= self.take(input);
             }
-            let started = Instant::now();
             self.settle();
             if !open {
                 return;
             }
             let took = started.elapsed();
             if took > SHORT {
-                sleep(took).await;
+                sleep((took * REST).min(LONGEST_REST)).await;
             }
         }
     }
