@@ -43,6 +43,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "lb-resolver-dns",
             "lb-resolver-consul",
             "lb-resolver-etcd",
+            "lb-resolver-kube",
         ],
     ),
     ("lb-sim", &["lb-core"]),

@@ -67,7 +67,7 @@ pub use problem::{Problem, Problems};
 pub use schema::schema;
 pub use settings::{
     Backend, CallSettings, ConnectionSettings, ConsulSettings, DnsSettings, EtcdSettings, FailureSettings, FileSettings,
-    HealthSettings, LoadSettings, MetricsSettings, RegistryTls, ServiceSettings, SessionMode, SessionSettings, Source, TlsRoots,
-    TlsSettings, TokenSettings, TraceHeaders, TracingSettings, WebhookSettings,
+    HealthSettings, KubernetesSettings, LoadSettings, MetricsSettings, RegistryTls, ServiceSettings, SessionMode, SessionSettings,
+    Source, TlsRoots, TlsSettings, TokenSettings, TraceHeaders, TracingSettings, WebhookSettings,
 };
 pub use sources::Sources;

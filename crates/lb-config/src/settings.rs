@@ -27,7 +27,7 @@ use serde_json::Value;
 pub use hooks::WebhookSettings;
 pub(crate) use hooks::webhook;
 pub(crate) use read::{check, read};
-pub use registries::{ConsulSettings, EtcdSettings, RegistryTls};
+pub use registries::{ConsulSettings, EtcdSettings, KubernetesSettings, RegistryTls};
 pub(crate) use sections::metrics;
 pub use traces::{TraceHeaders, TracingSettings};
 
@@ -77,6 +77,8 @@ pub struct ServiceSettings {
     pub consul: ConsulSettings,
     /// How etcd is asked.
     pub etcd: EtcdSettings,
+    /// How Kubernetes is asked.
+    pub kubernetes: KubernetesSettings,
     /// How calls are traced; `None` is not at all.
     pub tracing: Option<TracingSettings>,
 }

@@ -2,15 +2,19 @@
 
 use lb_tonic::LbChannelBuilder;
 
-use super::{ConfigureError, ServiceSettings};
 #[cfg(any(feature = "consul", feature = "etcd"))]
-use super::{read, setting};
+use super::read;
+#[cfg(any(feature = "consul", feature = "etcd", feature = "kubernetes"))]
+use super::setting;
+use super::{ConfigureError, ServiceSettings};
 
 pub(super) fn resolvers(builder: LbChannelBuilder, settings: &ServiceSettings) -> Result<LbChannelBuilder, ConfigureError> {
     #[cfg(feature = "consul")]
     let builder = if settings.consul.is_set { builder.resolver(consul(settings)?) } else { builder };
     #[cfg(feature = "etcd")]
     let builder = if settings.etcd.is_set { builder.resolver(etcd(settings)?) } else { builder };
+    #[cfg(feature = "kubernetes")]
+    let builder = if settings.kubernetes.is_set { builder.resolver(kubernetes(settings)?) } else { builder };
     let _ = settings;
     Ok(builder)
 }
@@ -82,4 +86,31 @@ fn etcd(settings: &ServiceSettings) -> Result<lb_resolver_etcd::EtcdResolver, Co
         config = config.with_tls(tls);
     }
     Ok(EtcdResolver::with_config(config))
+}
+
+#[cfg(feature = "kubernetes")]
+fn kubernetes(settings: &ServiceSettings) -> Result<lb_resolver_kube::KubernetesResolver, ConfigureError> {
+    use lb_resolver_kube::{KubernetesConfig, KubernetesResolver};
+
+    let wanted = &settings.kubernetes;
+    let mut config = KubernetesConfig::new()
+        .with_node_topology(wanted.node_topology)
+        .with_prefix(&wanted.prefix)
+        .with_terminating_fallback(wanted.terminating_fallback);
+    if wanted.in_cluster {
+        config = config.with_in_cluster();
+    }
+    config = wanted.kubeconfig.iter().fold(config, |config, path| config.with_kubeconfig(Some(path.clone())));
+    config = wanted.context.iter().fold(config, KubernetesConfig::with_context);
+    config = wanted.namespace.iter().fold(config, KubernetesConfig::with_namespace);
+    let config = config
+        .with_timeout(wanted.timeout)
+        .and_then(|config| config.with_watch_timeout(wanted.watch_timeout))
+        .and_then(|config| config.with_settle(wanted.settle))
+        .and_then(|config| config.with_max_answer(wanted.max_answer))
+        .and_then(|config| match &wanted.service_config_map {
+            Some(place) => config.with_service_config_map(place),
+            None => Ok(config),
+        });
+    Ok(KubernetesResolver::with_config(config.map_err(|error| setting(settings, error))?))
 }

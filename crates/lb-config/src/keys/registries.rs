@@ -1,4 +1,4 @@
-//! How registries are asked: Consul and etcd.
+//! How registries are asked: Consul, etcd and Kubernetes.
 
 use std::time::Duration;
 
@@ -10,12 +10,13 @@ use Change::NewChannel;
 /// Below this a resolver would do nothing but ask.
 const SOON: Duration = Duration::from_millis(10);
 
-/// Consul holds no query longer.
+/// Consul holds no query longer, and Kubernetes no request.
 const LONG: Duration = Duration::from_secs(600);
 
 pub(super) const SECTIONS: &[Section] = &[
     section("consul", "How `consul:` targets are looked up; needs the feature `consul`"),
     section("etcd", "How `etcd:` targets are looked up; needs the feature `etcd`"),
+    section("kubernetes", "How `kubernetes:` targets are looked up; needs the feature `kubernetes`"),
 ];
 
 /// All of them are a resolver's, which a channel is built with.
@@ -64,4 +65,21 @@ pub(super) const KEYS: &[Key] = &[
     key("etcd.maxEndpoints", Kind::Whole(1, U32), "100000", "A set with more keys is refused"),
     key("etcd.maxBytes", Kind::Size(1, 1 << 40), "64MiB", "A set that is larger is refused"),
     key("etcd.maxMessage", Kind::Size(2 << 20, 1 << 30), "16MiB", "The largest message that is read"),
+    key("kubernetes.inCluster", Kind::Flag, "false", "Whether only what a pod is given is used, and no kubeconfig"),
+    key("kubernetes.kubeconfig", Kind::Text, "", "The kubeconfig; default the usual one, else what a pod is given"),
+    key("kubernetes.context", Kind::Text, "", "A context of it other than the current one"),
+    key("kubernetes.namespace", Kind::Text, "", "The namespace of targets that name none; default the context's or the pod's"),
+    key(
+        "kubernetes.nodeTopology",
+        Kind::Flag,
+        "false",
+        "Whether regions come from the labels of nodes, which needs the right to read them",
+    ),
+    key("kubernetes.prefix", Kind::Text, "evenkeel", "What stands before the slash of annotations that are read"),
+    key("kubernetes.serviceConfigMap", Kind::Text, "", "The ConfigMap with the service config, as namespace/name:key"),
+    key("kubernetes.terminatingFallback", Kind::Flag, "true", "Whether endpoints that end serve if no other is ready"),
+    key("kubernetes.timeout", Kind::Time(SOON, LONG), "10s", "How long a request may take"),
+    key("kubernetes.watchTimeout", Kind::Time(SECOND, Duration::from_secs(30)), "30s", "How long a watch lasts, in whole seconds"),
+    key("kubernetes.settle", Kind::Time(ZERO, SECOND), "100ms", "How long changes are gathered after the first"),
+    key("kubernetes.maxAnswer", Kind::Size(4096, 1 << 40), "64MiB", "The most JSON of all slices of a service"),
 ];

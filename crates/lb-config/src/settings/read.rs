@@ -47,7 +47,7 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
     let registries = registries::read(view, reader.problems);
     let tracing = traces::read(view, reader.problems);
     let (policy, policy_config, further_policies) = policy?;
-    let (consul, etcd) = registries?;
+    let (consul, etcd, kubernetes) = registries?;
     Some(ServiceSettings {
         name: Arc::clone(name),
         source,
@@ -68,6 +68,7 @@ fn read_rest(name: &Arc<str>, source: Source, mut reader: Reader<'_>) -> Option<
         },
         consul,
         etcd,
+        kubernetes,
         tracing: tracing?,
     })
 }

@@ -88,16 +88,53 @@ pub struct EtcdSettings {
     pub max_message: usize,
 }
 
+/// How `kubernetes:` targets are looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KubernetesSettings {
+    /// Whether anything differs from the defaults.
+    pub is_set: bool,
+    /// Only what a pod is given.
+    pub in_cluster: bool,
+    /// `None` is the usual one.
+    pub kubeconfig: Option<PathBuf>,
+    /// Of the kubeconfig.
+    pub context: Option<String>,
+    /// Of targets that name none.
+    pub namespace: Option<String>,
+    /// Regions from nodes.
+    pub node_topology: bool,
+    /// Of annotations.
+    pub prefix: String,
+    /// With the service config.
+    pub service_config_map: Option<String>,
+    /// When no other endpoint is ready.
+    pub terminating_fallback: bool,
+    /// Of a request.
+    pub timeout: Duration,
+    /// Of a watch.
+    pub watch_timeout: Duration,
+    /// For changes.
+    pub settle: Duration,
+    /// In bytes.
+    pub max_answer: usize,
+}
+
 /// What counts for one service; `None` if something is wrong with it, which is then among the problems.
-pub(super) fn read(view: View<'_>, problems: &mut Gathered) -> Option<(ConsulSettings, EtcdSettings)> {
+pub(super) fn read(view: View<'_>, problems: &mut Gathered) -> Option<(ConsulSettings, EtcdSettings, KubernetesSettings)> {
     let is_set = |section: &str| crate::keys::below(section).any(|key| view.find(key).is_some());
-    let available = [("consul", cfg!(feature = "consul")), ("etcd", cfg!(feature = "etcd"))];
+    let available =
+        [("consul", cfg!(feature = "consul")), ("etcd", cfg!(feature = "etcd")), ("kubernetes", cfg!(feature = "kubernetes"))];
     if let Some((section, _)) = available.into_iter().find(|(section, available)| !available && is_set(section)) {
         problems.add(view.wrong(section, "set", format!("nothing: it needs the feature {section}")));
         return None;
     }
     let (consul_tls, etcd_tls) = (tls(view, "consul", problems), tls(view, "etcd", problems));
-    Some((consul(view, is_set("consul"), consul_tls?), etcd(view, is_set("etcd"), etcd_tls?)))
+    Some((
+        consul(view, is_set("consul"), consul_tls?),
+        etcd(view, is_set("etcd"), etcd_tls?),
+        kubernetes(view, is_set("kubernetes"), problems)?,
+    ))
 }
 
 fn path(view: View<'_>, path: &str) -> Option<PathBuf> {
@@ -163,4 +200,28 @@ fn etcd(view: View<'_>, is_set: bool, tls: RegistryTls) -> EtcdSettings {
         max_bytes: size(view, "etcd.maxBytes"),
         max_message: size(view, "etcd.maxMessage"),
     }
+}
+
+fn kubernetes(view: View<'_>, is_set: bool, problems: &mut Gathered) -> Option<KubernetesSettings> {
+    let (in_cluster, kubeconfig) = (view.flag("kubernetes.inCluster"), path(view, "kubernetes.kubeconfig"));
+    let context = view.text("kubernetes.context");
+    if in_cluster && (kubeconfig.is_some() || context.is_some()) {
+        problems.add(view.wrong("kubernetes.inCluster", "true beside a kubeconfig or a context", "one of the two"));
+        return None;
+    }
+    Some(KubernetesSettings {
+        is_set,
+        in_cluster,
+        kubeconfig,
+        context,
+        namespace: view.text("kubernetes.namespace"),
+        node_topology: view.flag("kubernetes.nodeTopology"),
+        prefix: view.text("kubernetes.prefix").unwrap_or_default(),
+        service_config_map: view.text("kubernetes.serviceConfigMap"),
+        terminating_fallback: view.flag("kubernetes.terminatingFallback"),
+        timeout: time(view, "kubernetes.timeout"),
+        watch_timeout: time(view, "kubernetes.watchTimeout"),
+        settle: time(view, "kubernetes.settle"),
+        max_answer: size(view, "kubernetes.maxAnswer"),
+    })
 }

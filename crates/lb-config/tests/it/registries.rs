@@ -64,6 +64,9 @@ async fn files_are_read_when_a_channel_is_built_and_what_is_wrong_is_named() {
     assert!(missing("etcd", json!({})).contains("etcd.caFile /nowhere/ca.pem"));
     let password = config(json!({"target": "etcd:///o", "etcd": {"user": "me", "passwordFile": "/nowhere/password"}}));
     assert!(Channels::build(password).unwrap_err().to_string().contains("etcd.passwordFile"));
+    let place = config(json!({"target": "kubernetes:///o.shop:grpc", "kubernetes": {"serviceConfigMap": "a/b/c/d"}}));
+    let refused = Channels::build(place).unwrap_err().to_string();
+    assert!(refused.contains("a/b/c/d"), "{refused}");
     let agents = config(json!({"target": "consul:///o", "consul": {"agents": ["http://u:p@x"]}}));
     assert!(Channels::build(agents).is_err());
 }
@@ -75,6 +78,8 @@ fn what_contradicts_itself_is_told_before_anything_is_built() {
     assert!(alone.contains("both certificateFile and keyFile"), "{alone}");
     let alone = told(json!({"target": "etcd:///o", "etcd": {"keyFile": "k"}}));
     assert!(alone.contains("both certificateFile and keyFile"), "{alone}");
+    let both = told(json!({"target": "kubernetes:///o", "kubernetes": {"inCluster": true, "context": "c"}}));
+    assert!(both.contains("kubernetes.inCluster"), "{both}");
     let misspelt = told(json!({"target": "consul:///o", "consul": {"datacentre": "east"}}));
     assert!(misspelt.contains("did you mean consul.datacenter?") || misspelt.contains("did you mean datacenter?"), "{misspelt}");
 }
