@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{History, Performance};
+use super::{COARSE, History, Performance, ticks};
 use crate::feedback::Done;
 use crate::policies::testing::{slot, start};
 use crate::stats::{EndpointStats, Outcome};
@@ -18,7 +18,7 @@ struct Channel {
 impl Channel {
     fn new(endpoints: usize) -> Self {
         let endpoints = (0..endpoints).map(|_| Arc::default()).collect();
-        let now = start();
+        let now = at_the_turn_of_a_step(start());
         Self { now, history: History::new(now), endpoints }
     }
 
@@ -47,6 +47,13 @@ impl Channel {
         self.look();
         self.history.performance(self.now, Duration::from_secs(window))
     }
+}
+
+/// Steps are counted from an instant that all tests of a process share: without this, how much of a window's first step a test sees would depend on
+/// who came first.
+fn at_the_turn_of_a_step(now: Instant) -> Instant {
+    let into = ticks(now).rem_euclid(COARSE.step);
+    now + Duration::from_nanos((COARSE.step - into + 1) as u64)
 }
 
 fn close(value: f64, expected: f64) -> bool {
