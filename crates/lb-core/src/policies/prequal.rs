@@ -17,12 +17,6 @@
 //! **Failures** take an endpoint's report out of the pool, and while it fails its latency counts as many times as its failures cost
 //! with the other policies; from about half of its calls on it is hot whatever it says. It is tried again after some 45 s.
 //!
-//! **What a server cannot know** is that it was stopped for a while, or what its way to the client costs: it counts from when it reads a call.
-//! So a report says at least as many calls in flight as this client has there, and if a call of this client lately waited eight times as
-//! long as it says, it is that slow; half of a wait is forgotten in 10 s. While an endpoint answers nothing it gets the call that its last
-//! report serves, and hardly any of those placed without reports, which look at this client's own calls in flight. Calls of more than
-//! 10 s do not count: they are streams.
-//!
 //! **Bound.** On the paper's testbed (100 clients, 100 servers, a quarter with busy neighbours, 0.9 of their allocation) p99 is within
 //! 1.1 of what an all-knowing oracle reaches with one probe per call. A pick reads `poolSize` entries whatever the number of endpoints,
 //! takes no lock and allocates nothing. Many clones and threads share one pool: where two take a report at once, one chooses by its own

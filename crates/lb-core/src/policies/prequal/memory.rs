@@ -30,16 +30,6 @@ const LEAST_BLIND: u32 = u32::MAX / 64;
 /// A reported latency that is so many times what is known is taken at once. Half a second of an endpoint that stalled is too much.
 const JUMP: f32 = 2.5;
 
-/// Who let a call of this client wait so many times what it reports counts as that slow, for as long as the wait is remembered. Calls that
-/// differ by chance stay below it: those of the testbed by half.
-const STALLED: f32 = 8.0;
-
-/// In so many seconds half of a wait is forgotten, as `peak_ewma` forgets in silence.
-const FORGETS: f32 = 10.0;
-
-/// What takes longer is a stream, which says nothing about how fast its server is.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
 /// Milliseconds of the pool's clock.
 #[inline]
 pub(super) fn millis(now: Instant) -> u32 {
@@ -85,55 +75,22 @@ impl Memory {
     }
 }
 
-/// Seconds, and when, in milliseconds: 32 bits each.
+/// A latency that endpoints report, averaged over time: one report is the median of a few calls, and the best of sixteen such medians is
+/// more often luck than speed. Kept as seconds in 32 bits and milliseconds in 32 bits.
 #[derive(Debug, Default)]
-struct Stamped(AtomicU64);
+struct Smoothed(AtomicU64);
 
-impl Stamped {
-    /// The seconds, 0 for none, and for how many seconds that has been so.
-    fn load(&self, at: u32) -> (f32, f32) {
-        let word = self.0.load(Ordering::Relaxed);
-        let since = at.wrapping_sub(word as u32);
-        // What another thread wrote later is as old as none.
-        (f32::from_bits((word >> 32) as u32), if since > u32::MAX / 2 { 0.0 } else { since as f32 / 1e3 })
-    }
-
-    fn store(&self, seconds: f32, at: u32) {
-        self.0.store(u64::from(seconds.to_bits()) << 32 | u64::from(at), Ordering::Relaxed);
-    }
-}
-
-/// What is known of how long calls take at an endpoint, over and above its last report.
-#[derive(Debug, Default)]
-struct Heard {
-    latency: Stamped,
-    waited: Stamped,
-}
-
-impl Heard {
-    /// What endpoints report, averaged over time: one report is the median of a few calls, and the best of sixteen such medians is more often
-    /// luck than speed.
+impl Smoothed {
     fn mix(&self, at: u32, seconds: f32, memory: f32) -> f32 {
-        let (old, elapsed) = self.latency.load(at);
+        let word = self.0.load(Ordering::Relaxed);
+        let (old, since) = (f32::from_bits((word >> 32) as u32), at.wrapping_sub(word as u32));
+        // A report that another thread overtook is as old as none.
+        let elapsed = if since > u32::MAX / 2 { 0.0 } else { since as f32 / 1e3 };
         // So much slower at once is no chance: all of the calls behind it would have to be unlucky.
         let known = old > 0.0 && memory > 0.0 && seconds < JUMP * old;
         let mixed = if known { old + (seconds - old) * (elapsed / (elapsed + memory)) } else { seconds };
-        self.latency.store(mixed, at);
+        self.0.store(u64::from(mixed.to_bits()) << 32 | u64::from(at), Ordering::Relaxed);
         mixed
-    }
-
-    /// What it reports, or what a call of this client had to wait there lately, in seconds, if that is so much more that it cannot be chance. A
-    /// server counts from when it reads a call: it knows nothing of the time it was stopped, or of a way that is jammed.
-    fn noticed(&self, at: u32, took: Option<Duration>, reported: f32) -> f32 {
-        let (waited, elapsed) = self.waited.load(at);
-        let x = elapsed / FORGETS;
-        let waited = waited / (1.0 + x * x);
-        let took = took.filter(|took| *took <= LONGEST_WAIT).map_or(0.0, |took| took.as_secs_f32());
-        if took > waited && took >= STALLED * reported {
-            self.waited.store(took, at);
-        }
-        let waited = waited.max(took);
-        if waited >= STALLED * reported { waited } else { reported }
     }
 }
 
@@ -141,7 +98,7 @@ impl Heard {
 struct Known {
     generation: u32,
     stats: Arc<EndpointStats>,
-    heard: Arc<Heard>,
+    latency: Arc<Smoothed>,
 }
 
 /// The READY endpoints of one view, by the index of their slots.
@@ -154,9 +111,9 @@ impl Endpoints {
         let len = ready.iter().map(|row| row.slot.index() + 1).max().unwrap_or(0);
         let mut known: Box<[Option<Known>]> = std::iter::repeat_with(|| None).take(len).collect();
         for row in ready {
-            let heard = before.find(row.slot).map_or_else(Arc::default, |known| Arc::clone(&known.heard));
+            let latency = before.find(row.slot).map_or_else(Arc::default, |known| Arc::clone(&known.latency));
             let generation = row.slot.generation();
-            known[row.slot.index()] = Some(Known { generation, stats: Arc::clone(&row.stats), heard });
+            known[row.slot.index()] = Some(Known { generation, stats: Arc::clone(&row.stats), latency });
         }
         Self(known)
     }
@@ -176,14 +133,11 @@ pub(super) struct Listener {
 impl Listener {
     fn learn(&self, slot: Slot, now: Instant, load: &LoadReport, took: Option<Duration>, probed: bool) {
         let (Some(in_flight), Some(known)) = (load.in_flight, self.endpoints.find(slot)) else { return };
-        let (at, stats) = (millis(now), &*known.stats);
-        // A server does not know of calls that it has not read yet. This client knows of its own.
-        let in_flight = in_flight.max(stats.in_flight());
+        let at = millis(now);
         self.memory.theta.note(at, in_flight, probed);
-        let reported = load.latency.or(took).or_else(|| stats.latency()).unwrap_or_default();
-        let latency = known.heard.mix(at, reported.as_secs_f32(), self.memory.latency_memory);
-        let latency = known.heard.noticed(at, took, latency);
-        let punishment = punishment(stats, || ticks(now));
+        let took = load.latency.or(took).or_else(|| known.stats.latency()).unwrap_or_default();
+        let latency = known.latency.mix(at, took.as_secs_f32(), self.memory.latency_memory);
+        let punishment = punishment(&known.stats, || ticks(now));
         let in_flight = if punishment >= SHUNNED { Report::HOTTEST } else { in_flight.min(Report::HOTTEST) };
         self.memory.pool.put(slot, Report { at, in_flight, latency: Latency::from_seconds(latency * punishment) });
     }

@@ -152,50 +152,6 @@ fn latencies_are_averaged_over_time() {
     assert!((told(&mut caller) - 150.0).abs() < 1.0, "{}", told(&mut caller));
 }
 
-/// The share of calls in per cent that the second of two endpoints gets so much later, which says of itself that it is the faster one.
-fn share_of_second(picker: &dyn Picker, caller: &mut Caller, later: Duration) -> usize {
-    caller.now += later;
-    let picks = (0..100).filter(|_| {
-        report(picker, caller.now, slot(0), &load(0, 10));
-        report(picker, caller.now, slot(1), &load(0, 9));
-        caller.slot(picker) == slot(1)
-    });
-    picks.count()
-}
-
-#[test]
-fn an_endpoint_that_was_stopped_is_as_slow_as_its_calls_waited_whatever_it_says() {
-    let view = ready(2);
-    let picker = rebuild(&mut Prequal::default(), &view).picker;
-    let mut caller = Caller::new(1);
-    let waited = |now: Instant, index: u32, took: Duration| {
-        let said = load(0, 10 - index);
-        picker.feedback().unwrap().finished(&Done::new(slot(index), now, took, Outcome::Success).with_load(Some(&said)));
-    };
-    // One call in 64 is blind; it goes anywhere, for the client's own counters are empty.
-    waited(caller.now, 1, 70 * MS);
-    assert!(share_of_second(&*picker, &mut caller, MS) > 90, "so long it may be chance");
-    waited(caller.now, 0, 79 * MS);
-    waited(caller.now, 1, 11_000 * MS);
-    assert!(share_of_second(&*picker, &mut caller, MS) > 90, "that was a stream");
-    waited(caller.now, 1, 100 * MS);
-    assert!(share_of_second(&*picker, &mut caller, MS) < 10, "nine milliseconds, it says, and let a call wait for a hundred");
-    assert!(share_of_second(&*picker, &mut caller, 5_000 * MS) < 10);
-    assert!(share_of_second(&*picker, &mut caller, 10_000 * MS) > 90, "after 15 s less than a third of it is left");
-}
-
-#[test]
-fn calls_that_the_server_has_not_read_yet_count() {
-    let view = ready(2);
-    let picker = rebuild(&mut Prequal::default(), &view).picker;
-    let mut caller = Caller::new(1);
-    (0..9).for_each(|_| view[0].stats.begin());
-    report(&*picker, caller.now, slot(0), &load(1, 10));
-    report(&*picker, caller.now, slot(1), &load(3, 10));
-    let scores = caller.explain(&*picker);
-    assert_eq!([scores[0].parts[0].1, scores[1].parts[0].1], [9.0, 3.0], "{scores:?}");
-}
-
 #[test]
 fn a_failing_endpoint_does_not_look_fast() {
     let view = ready(3);
