@@ -5,9 +5,7 @@
 //! else that is ready too, lets the machine settle once, and does what it says. It works with or without traffic, and ends with
 //! the last clone of the channel.
 //!
-//! A rebuild is linear in the number of endpoints. So that a storm of updates of a large set leaves the core to calls, the driver
-//! rests after each turn four times as long as it took; what arrives meanwhile is taken together. A change that comes alone is
-//! never kept waiting.
+//! A rebuild is linear in the number of endpoints, so the driver [rests](rest) after a long turn.
 
 mod change_log;
 mod connections;
@@ -15,11 +13,11 @@ mod idle;
 mod leaving;
 mod limiting;
 mod loads;
+mod rest;
 mod service_config;
 mod telling;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use lb_core::machine::{Command, Effect, Event};
@@ -44,15 +42,6 @@ pub(crate) use service_config::{ConfigSettings, ServiceConfigs};
 
 /// How many inputs are taken before the machine settles; bounds how long a storm of them can delay a publication.
 const MAX_BURST: usize = 10_000;
-
-/// Turns shorter than this are not worth resting for.
-const SHORT: Duration = Duration::from_micros(200);
-
-/// How many times as long as a turn took the driver rests after it: it has a fifth of a core at the most.
-const REST: u32 = 4;
-
-/// The longest rest: news of connections wait for it too.
-const LONGEST_REST: Duration = Duration::from_millis(100);
 
 /// Where endpoints come from.
 #[derive(Debug)]
@@ -150,9 +139,9 @@ impl Driver {
             if !open {
                 return;
             }
-            let took = started.elapsed();
-            if took > SHORT {
-                sleep((took * REST).min(LONGEST_REST)).await;
+            let rest = rest::after(started.elapsed());
+            if !rest.is_zero() {
+                sleep(rest).await;
             }
         }
     }
