@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use evenkeel::resolver::ManualResolver;
-use evenkeel::{Attributes, LbChannel, Locality};
+use evenkeel::{Attributes, ConnectivityState, LbChannel, Locality};
 // A program that has `evenkeel` with its feature `admin` finds this at `evenkeel::admin`.
 use lb_admin::Admin;
 use lb_testkit::pb::EchoRequest;
@@ -55,6 +55,10 @@ async fn main() -> Result<(), Failure> {
     for _ in 0..CALLERS {
         let client = EchoClient::new(channel.clone());
         callers.spawn(call(client));
+    }
+    // Calls wait for a server by themselves; a page that is asked for earlier shows none yet.
+    while channel.state() != ConnectivityState::Ready {
+        channel.wait_for_state_change(channel.state()).await;
     }
     let page = ask(admin.local_addr(), "/").await?;
     let shown = ask(admin.local_addr(), "/api/v1/loadbalancer/instances/orders").await?;

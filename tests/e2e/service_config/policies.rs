@@ -1,8 +1,9 @@
 //! Policies by config: of the channel, and of single methods.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use evenkeel::{LbChannel, LbEvent, PickOptions};
+use evenkeel::{LbChannel, LbEvent, Observer, PickOptions, WeakChannel};
 use lb_testkit::EchoServer;
 use lb_testkit::pb::echo_client::EchoClient;
 use lb_testkit::pb::{EchoReply, EchoRequest};
@@ -57,6 +58,42 @@ async fn a_method_has_a_policy_of_its_own_and_the_calls_wish_wins() {
     assert_eq!(others.len(), 3, "another method has the channel's");
     assert_eq!(channel.policy(), "round_robin");
     assert!(channel.explain(&PickOptions::new()).unwrap().iter().all(|row| row.excluded.is_none()));
+}
+
+/// Notes whether the config in use says anything of methods, at the moment it hears that another config counts.
+#[derive(Debug, Default, Clone)]
+struct Looks {
+    channel: Arc<OnceLock<WeakChannel>>,
+    seen: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Observer for Looks {
+    fn on_event(&self, event: &LbEvent) {
+        if matches!(event, LbEvent::ConfigChanged(_)) {
+            let channel = self.channel.get().and_then(WeakChannel::upgrade).expect("it is open");
+            self.seen.lock().unwrap().push(channel.service_config().is_some_and(|config| !config.methods.is_empty()));
+        }
+    }
+}
+
+/// Who heard of a config before it was published would make calls by the one before.
+#[tokio::test]
+async fn who_hears_of_a_config_finds_it_in_use() {
+    let servers = servers(3).await;
+    let looks = Looks::default();
+    let channel = LbChannel::builder(target_of(&servers)).observer(looks.clone()).build().unwrap();
+    looks.channel.set(channel.downgrade()).unwrap();
+    ready(&channel, 3).await;
+    let mut events = channel.subscribe();
+    for config in [of_unary("pick_first", json!({})), json!({}), of_unary("random", json!({}))] {
+        channel.set_service_config(config).unwrap();
+        until_changed(&mut events).await;
+    }
+    channel.set_service_config(of_unary("pick_first", json!({}))).unwrap();
+    channel.announce(LbEvent::ConfigChanged(lb_core::service_config::ConfigSource::Program));
+    until_changed(&mut events).await;
+    until_changed(&mut events).await;
+    assert_eq!(*looks.seen.lock().unwrap(), [true, false, true, true, true]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,7 +22,8 @@ use std::sync::Arc;
 use futures_util::{FutureExt, StreamExt};
 use lb_core::machine::{Command, Effect, Event};
 use lb_core::{
-    ConnectivityState, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target, Trigger,
+    ConnectivityState, LbEvent, Machine, Observer, ResolveError, Resolver, ResolverStream, ResolverUpdate, Snapshot, Target,
+    Trigger,
 };
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -76,6 +77,8 @@ pub(crate) struct Driver {
     /// When to write down what has happened; `None` while the channel is IDLE.
     look_back_at: Option<Instant>,
     effects: Vec<Effect>,
+    /// What to tell once it can be seen.
+    news: Vec<LbEvent>,
     log: ChangeLog,
 }
 
@@ -120,6 +123,7 @@ impl Driver {
             wake_at: None,
             look_back_at: None,
             effects: Vec::new(),
+            news: Vec::new(),
             log: ChangeLog::default(),
         }
     }
@@ -237,7 +241,7 @@ impl Driver {
         if let Some(changes) = consequences.limits {
             self.limit(changes);
         }
-        consequences.events.iter().for_each(|event| self.emit(event));
+        self.news.extend(consequences.events);
         for command in consequences.commands {
             self.tell(Event::Command(command));
         }
@@ -265,7 +269,7 @@ impl Driver {
                     let consequences = self.source.configs.set(config);
                     self.configure(consequences);
                 }
-                Order::Announce(event) => self.emit(&event),
+                Order::Announce(event) => self.news.push(event),
             }
         }
         if wishes.rebuild {
@@ -293,11 +297,15 @@ impl Driver {
     fn settle(&mut self) {
         let mut effects = std::mem::take(&mut self.effects);
         self.machine.settle(Instant::now().into_std(), &mut effects);
-        for effect in effects.drain(..) {
-            self.perform(effect);
-        }
-        self.effects = effects;
+        // Nobody hears of a change before calls go by it.
+        let told = effects.iter().position(|effect| matches!(effect, Effect::Emit(_))).unwrap_or(effects.len());
+        effects.drain(..told).for_each(|effect| self.perform(effect));
         self.publish_rules();
+        for event in std::mem::take(&mut self.news) {
+            self.emit(&event);
+        }
+        effects.drain(..).for_each(|effect| self.perform(effect));
+        self.effects = effects;
     }
 
     fn perform(&mut self, effect: Effect) {

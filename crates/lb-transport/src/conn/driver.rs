@@ -342,4 +342,22 @@ mod tests {
         tokio::time::timeout(FAREWELL * 2, closed).await.expect("the task still runs");
         drop(theirs);
     }
+
+    /// A runtime that is ending drops what is spawned on it there and then, and a dropped driver leaves its pool.
+    #[test]
+    fn a_connection_that_is_made_while_the_runtime_ends_is_over_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (dialled, _theirs) = runtime.block_on(dialled());
+        let handle = runtime.handle().clone();
+        runtime.shutdown_background();
+        let (done, joined) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _entered = handle.enter();
+            let (pool, mut closed) = Pool::new(config());
+            let link = pool.join(dialled);
+            done.send((link.is_some(), closed.try_recv().ok())).unwrap();
+        });
+        let joined = joined.recv_timeout(Duration::from_secs(10)).expect("it waits for itself");
+        assert_eq!(joined, (true, Some(CloseReason::Closed)));
+    }
 }

@@ -59,6 +59,8 @@ struct State {
     arrivals: u64,
     dialling: Option<AbortHandle>,
     closed: Option<CloseReason>,
+    /// Whether the tasks were ended too, not only left to finish.
+    aborted: bool,
     on_close: Option<oneshot::Sender<CloseReason>>,
 }
 
@@ -84,13 +86,24 @@ impl Pool {
         if state.closed.is_some() {
             return None;
         }
-        let task = tokio::spawn(driver).abort_handle();
-        state.tasks.retain(|task| !task.is_finished());
-        state.tasks.push(task);
         state.links.push(link.clone());
         drop(state);
+        // Not under the lock: a runtime that is ending drops the task here and now, and a dropped task leaves the pool.
+        self.keep(tokio::spawn(driver).abort_handle());
         self.room();
         Some(link)
+    }
+
+    /// Remembers the task of a connection, unless the pool was closed at once meanwhile.
+    fn keep(&self, task: AbortHandle) {
+        let mut state = lock(&self.state);
+        if state.aborted {
+            drop(state);
+            task.abort();
+        } else {
+            state.tasks.retain(|task| !task.is_finished());
+            state.tasks.push(task);
+        }
     }
 
     /// A permit at once, if nobody waits and `oldest` has room.
@@ -167,6 +180,7 @@ impl Pool {
     pub(crate) fn close(&self, now: bool) {
         let mut state = lock(&self.state);
         let links = std::mem::take(&mut state.links);
+        state.aborted |= now;
         let tasks = if now { std::mem::take(&mut state.tasks) } else { Vec::new() };
         self.shut(state, CloseReason::Closed);
         for link in links {
