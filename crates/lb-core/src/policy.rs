@@ -216,15 +216,35 @@ pub trait PolicyBuilder: fmt::Debug + Send + Sync + 'static {
 pub struct ConfigError {
     /// The field, with its path from the top (`round_robin.choiceCount`).
     pub field: String,
-    /// What was found there.
+    /// What was found there, or as much of it as anybody reads.
     pub value: String,
     /// What is allowed there.
     pub allowed: String,
 }
 
+/// How many characters of a wrong value an error shows. A config may come from a stranger, and errors are logged.
+const SHOWN: usize = 200;
+
 impl ConfigError {
-    /// An error from its three parts.
+    /// An error from its three parts. A value of more than 200 characters is cut.
     pub fn new(field: impl Into<String>, value: impl fmt::Display, allowed: impl Into<String>) -> Self {
-        Self { field: field.into(), value: value.to_string(), allowed: allowed.into() }
+        let mut value = value.to_string();
+        if let Some((end, _)) = value.char_indices().nth(SHOWN) {
+            value.truncate(end);
+            value.push('…');
+        }
+        Self { field: field.into(), value, allowed: allowed.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_the_beginning_of_what_a_stranger_wrote() {
+        let shown = |value: &str| ConfigError::new("drops[0].category", value, "a text").value;
+        assert_eq!(shown(&"é".repeat(SHOWN)), "é".repeat(SHOWN));
+        assert_eq!(shown(&"é".repeat(1_000_000)), format!("{}…", "é".repeat(SHOWN)));
     }
 }

@@ -33,7 +33,7 @@ pub(super) mod seconds {
         pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
             let checked = |seconds| {
                 Duration::try_from_secs_f64(seconds)
-                    .map_err(|_| de::Error::custom(format!("{seconds} is no time in seconds from 0")))
+                    .map_err(|_| de::Error::custom(format!("{seconds:?} is no time in seconds from 0")))
             };
             Option::<f64>::deserialize(deserializer)?.map(checked).transpose()
         }

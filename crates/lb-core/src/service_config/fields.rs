@@ -7,25 +7,9 @@ use serde_json::Value;
 use crate::policies::config;
 use crate::policy::ConfigError;
 
-/// How much of a wrong value an error shows. A config may come from a stranger, and errors are logged.
-const SHOWN: usize = 200;
-
 /// The path of a field within an object at `path`; the path of the whole config is empty.
 pub(super) fn path(path: &str, field: &str) -> String {
     if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") }
-}
-
-/// A value as errors show it, cut where it is long.
-pub(super) fn short(value: &Value) -> String {
-    cut(value.to_string())
-}
-
-/// The same of its text.
-pub(super) fn cut(text: String) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
 
 fn present<'a>(within: &'a Value, field: &str) -> Option<&'a Value> {
@@ -33,7 +17,7 @@ fn present<'a>(within: &'a Value, field: &str) -> Option<&'a Value> {
 }
 
 fn wrong(at: &str, field: &str, value: &Value, allowed: &str) -> ConfigError {
-    ConfigError::new(path(at, field), short(value), allowed)
+    ConfigError::new(path(at, field), value, allowed)
 }
 
 pub(super) fn object<'a>(at: &str, within: &'a Value, field: &str) -> Result<Option<&'a Value>, ConfigError> {

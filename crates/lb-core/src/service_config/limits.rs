@@ -45,7 +45,7 @@ impl ConfigLimits {
             breaker: part(ours, BREAKER, BreakerConfig::from_json)?,
             max_requests: fields::whole(OURS, ours, REQUESTS)?,
             max_requests_per_endpoint: fields::whole(OURS, ours, PER_ENDPOINT)?,
-            drops: fields::read(OURS, ours, DROPS, DropOverloads::from_json).map_err(short)?,
+            drops: fields::read(OURS, ours, DROPS, DropOverloads::from_json)?,
         })
     }
 
@@ -56,16 +56,12 @@ impl ConfigLimits {
     }
 }
 
-/// One of ours; errors have the whole path, and not more of the value than anybody reads.
+/// One of ours; errors have the whole path.
 fn part<T>(ours: &Value, field: &str, read: impl FnOnce(&Value) -> Result<T, ConfigError>) -> Result<Option<T>, ConfigError> {
     let Some(value) = fields::object(OURS, ours, field)? else { return Ok(None) };
     read(value).map(Some).map_err(|mut error| {
         let within = error.field.strip_prefix(field).map_or(error.field.as_str(), |rest| rest.trim_start_matches('.'));
         error.field = fields::path(&fields::path(OURS, field), within);
-        short(error)
+        error
     })
-}
-
-fn short(error: ConfigError) -> ConfigError {
-    ConfigError { value: fields::cut(error.value), ..error }
 }

@@ -106,7 +106,7 @@ impl ServiceConfig {
     /// The first field that is wrong, with its path: `methodConfig[1].timeout`.
     pub fn from_json(config: &Value, registry: &PolicyRegistry) -> Result<Self, ConfigError> {
         if !config.is_object() {
-            return Err(ConfigError::new("service config", fields::short(config), "an object"));
+            return Err(ConfigError::new("service config", config, "an object"));
         }
         Ok(Self {
             policy: policy::of_channel(config, registry)?,
