@@ -5,7 +5,8 @@
 //! Every policy of the registry, built by `Policy::rebuild` and called through `dyn Picker`, as a channel does. Each thread has a scratch
 //! of its own, as each kept clone of a channel does; "fresh" makes a scratch for every pick, as a channel cloned per call does; "half" is a pick of
 //! a call that only every other endpoint is allowed to. The accounting of a call (`begin`, `end`) is part of the policies that look at load, which
-//! live by it. Policies that hash get 64 keys in turn.
+//! live by it; "busy" is with a call in flight at each endpoint, where an idle one would spare it the look at others. Policies that hash get 64 keys in
+//! turn.
 //!
 //! Beside them, in the same rounds: tower's P2C over pending requests and over Peak-EWMA ([`tower`]), and pingora's selections
 //! ([`pingora`]). Every subject is measured once per round for some milliseconds, after picks that are not counted: twice as many as there are endpoints,

@@ -24,6 +24,9 @@ const BOUNDED: &str = " bounded";
 /// A name that ends so is the policy of the name before with all that a call does for it: the clock is read twice, and the latency recorded.
 pub(crate) const TIMED: &str = " timed";
 
+/// A name that ends so is the policy of the name before, with a call in flight at each endpoint: none is idle.
+const BUSY: &str = " busy";
+
 /// A policy's picker, and what follows its picks.
 #[derive(Clone)]
 pub(crate) struct Picked {
@@ -45,18 +48,27 @@ enum Accounting {
     Latency,
 }
 
-/// Every picker whose name is wanted, over this many READY endpoints. They share the endpoints, and so the memory they look at.
+/// Every picker whose name is wanted, over this many READY endpoints. They share the endpoints, and so the memory they look at; those that
+/// are busy have others.
 pub(crate) fn pickers(size: u32, wanted: &dyn Fn(&str) -> bool) -> Vec<(String, Picked)> {
-    let (now, view): (_, Vec<SubchannelView>) = (Instant::now(), (0..size).map(row).collect());
+    let now = Instant::now();
+    let (busy, idle): (Vec<_>, Vec<_>) = names().into_iter().filter(|name| wanted(name)).partition(|name| name.ends_with(BUSY));
+    let mut all = over(size, idle, now, |_| {});
+    all.extend(over(size, busy, now, |row| row.stats.begin()));
+    all
+}
+
+fn over(size: u32, names: Vec<String>, now: Instant, before: impl Fn(&SubchannelView)) -> Vec<(String, Picked)> {
+    let view: Vec<SubchannelView> = (0..size).map(row).collect();
     view.iter().for_each(|row| answer(row, now));
+    view.iter().for_each(before);
     let stats: Arc<[_]> = view.iter().map(|row| Arc::clone(&row.stats)).collect();
-    let named = names().into_iter().filter(|name| wanted(name));
-    named.map(|name| (name.clone(), Picked::new(&name, &view, Arc::clone(&stats), now))).collect()
+    names.into_iter().map(|name| (name.clone(), Picked::new(&name, &view, Arc::clone(&stats), now))).collect()
 }
 
 impl Picked {
     fn new(name: &str, view: &[SubchannelView], stats: Arc<[Arc<EndpointStats>]>, now: Instant) -> Self {
-        let policy = name.strip_suffix(BOUNDED).or_else(|| name.strip_suffix(TIMED)).unwrap_or(name);
+        let policy = [BOUNDED, TIMED, BUSY].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
         let mut policy = PolicyRegistry::default().build(policy, &config(name.ends_with(BOUNDED))).expect("the policy is built in");
         let picker = policy.rebuild(now, view, &mut Plan::new(7)).picker;
         let hashes = ["hash", "maglev", "rendezvous"].iter().any(|word| name.contains(word));
@@ -160,6 +172,6 @@ fn names() -> Vec<String> {
         short.is_some_and(|short| registry.names().any(|other| other == short))
     };
     let more = ["ring_hash", "maglev", "rendezvous"].map(|name| format!("{name}{BOUNDED}"));
-    let more = more.into_iter().chain([format!("peak_ewma{TIMED}")]);
+    let more = more.into_iter().chain([format!("peak_ewma{TIMED}"), format!("least_request{BUSY}")]);
     registry.names().filter(|name| !has_other(name)).map(str::to_owned).chain(more).collect()
 }

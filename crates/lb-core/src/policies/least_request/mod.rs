@@ -13,7 +13,8 @@
 //! of silence. While nothing fails, and while all fail alike, picks are exactly gRPC's.
 //!
 //! **Bound.** With two choices the busiest of `n` endpoints has about `log log n` calls more than the mean, where random has
-//! `log n / log log n` (Azar 1994, Mitzenmacher 1996). A pick costs O(`choiceCount`) whatever `n`, a full scan O(n). An endpoint
+//! `log n / log log n` (Azar 1994, Mitzenmacher 1996). A pick costs O(`choiceCount`) whatever `n`, a full scan O(n); it stops at an
+//! idle endpoint that does not fail, which none can beat. An endpoint
 //! that hangs or fails still gets a call when every draw hits it: one in `n^choiceCount`.
 //!
 //! **When not.** A client that has few calls in flight at a time sees only zeros, and the policy is [`random`](super::Random); so
@@ -155,6 +156,12 @@ impl Measure for InFlight {
     #[inline]
     fn cost(self, stats: &EndpointStats, now: Instant) -> Cost {
         Cost { latency: 1.0, load: (stats.in_flight() as f32 + 1.0) * punishment(stats, || ticks(now)) }
+    }
+
+    /// An idle endpoint that does not fail.
+    #[inline]
+    fn is_least(self, cost: Cost) -> bool {
+        cost.load <= 1.0
     }
 
     fn explain(self, stats: &EndpointStats, now: Instant) -> (Vec<(&'static str, f64)>, String) {
