@@ -113,6 +113,11 @@ impl AttemptFuture {
 }
 
 impl AnyBody {
+    /// Without content.
+    pub(crate) fn empty() -> Self {
+        Self::Other(Body::empty())
+    }
+
     #[inline]
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AttemptError>>> {
         match self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, response};
 use lb_core::retry::{HedgingPolicy, Next, Reached, RetryPolicy};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -13,16 +13,16 @@ use crate::observe::AttemptKind;
 use crate::repeats::Repeat;
 use crate::transport::{AnyBody, AttemptError};
 
+use super::calling::{Calling, State};
 use super::guard::Guard;
 use super::hedging::Hedging;
 use super::judged::{Cause, Failed, trailers_only};
 use super::seek::Backoff;
-use super::{Call, ResponseBody, State};
 
-/// The response for the caller, or nothing yet: the call has moved on.
-type Step = Result<Option<Response<ResponseBody>>, Status>;
+/// The head of the response for the caller, or nothing yet: the call has moved on.
+type Step = Result<Option<response::Parts>, Status>;
 
-impl Call {
+impl Calling {
     /// The policy that retries this call.
     #[inline]
     pub(super) fn retry_policy(&self) -> Option<&RetryPolicy> {

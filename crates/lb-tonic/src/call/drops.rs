@@ -6,7 +6,8 @@ use lb_core::{ConnectivityState, Scratch};
 use crate::error::CallError;
 use crate::snapshot::ChannelSnapshot;
 
-use super::{Call, Head, State};
+use super::Head;
+use super::calling::{Calling, State};
 
 impl Head {
     /// Tries the attempt, if it has not been tried and the channel is READY: what waits for a connection is not to fail instead.
@@ -32,7 +33,7 @@ impl Head {
     }
 }
 
-impl Call {
+impl Calling {
     /// It is over before it begins.
     #[cold]
     pub(crate) fn refuse(&mut self, error: CallError) {

@@ -17,29 +17,22 @@ use crate::transport::{AnyBody, AttemptError, AttemptErrorKind};
 use super::failure;
 use super::guard::Guard;
 use super::history::status_of;
+use super::leased::Leased;
 use super::message_size::MessageSize;
 
 /// What a call's response carries. The call counts as in flight at its endpoint until the trailers are read or this is dropped.
-pub struct ResponseBody {
+pub struct ResponseBody(Leased);
+
+/// A call that is answered, until its trailers.
+pub(super) struct Answering {
     body: AnyBody,
     guard: Option<Guard>,
     deadline: Option<Pin<Box<Sleep>>>,
     limit: Option<Box<MessageSize>>,
 }
 
-impl ResponseBody {
-    pub(super) fn new(
-        body: AnyBody,
-        mut guard: Option<Guard>,
-        trailers: Option<(Code, &HeaderMap)>,
-        deadline: Option<Pin<Box<Sleep>>>,
-        limit: Option<usize>,
-    ) -> Self {
-        // A response without messages has its status in the headers, and tonic may drop the body unread.
-        if let (Some((code, trailers)), Some(guard)) = (trailers, &mut guard) {
-            guard.ends(code);
-            guard.read_load(trailers);
-        }
+impl Answering {
+    pub(super) fn new(body: AnyBody, guard: Option<Guard>, deadline: Option<Pin<Box<Sleep>>>, limit: Option<usize>) -> Self {
         let limit = limit.map(|limit| Box::new(MessageSize::new("response", limit)));
         Self { body, guard, deadline, limit }
     }
@@ -110,12 +103,37 @@ impl ResponseBody {
         }
         Ok(frame)
     }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.body.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.take(frame))),
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(&error)))),
+            Poll::Ready(None) => {
+                // The status came with the headers, or never.
+                self.deadline = None;
+                if let Some(mut guard) = self.guard.take()
+                    && !guard.has_ended()
+                {
+                    guard.ends(Code::Unknown);
+                }
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.poll_deadline(cx).map(|status| Some(Err(status))),
+        }
+    }
+}
+
+impl ResponseBody {
+    #[inline]
+    pub(super) fn new(answered: Leased) -> Self {
+        Self(answered)
+    }
 }
 
 impl Default for ResponseBody {
     /// A body without content that belongs to no call: what generated clients with an interceptor ask of every body type.
     fn default() -> Self {
-        Self { body: AnyBody::Other(tonic::body::Body::empty()), guard: None, deadline: None, limit: None }
+        Self(Leased::default())
     }
 }
 
@@ -130,26 +148,14 @@ impl Body for ResponseBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        match this.body.poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(this.take(frame))),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(this.fail(&error)))),
-            Poll::Ready(None) => {
-                // The status came with the headers, or never.
-                this.deadline = None;
-                if let Some(mut guard) = this.guard.take()
-                    && !guard.has_ended()
-                {
-                    guard.ends(Code::Unknown);
-                }
-                Poll::Ready(None)
-            }
-            Poll::Pending => this.poll_deadline(cx).map(|status| Some(Err(status))),
+        match self.get_mut().0.answering() {
+            Some(answering) => answering.poll_frame(cx),
+            None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.0.look().1.is_none_or(|answering| answering.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -159,6 +165,7 @@ impl Body for ResponseBody {
 
 impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResponseBody").field("guard", &self.guard).finish_non_exhaustive()
+        let guard = self.0.look().1.and_then(|answering| answering.guard.as_ref());
+        f.debug_struct("ResponseBody").field("guard", &guard).finish_non_exhaustive()
     }
 }

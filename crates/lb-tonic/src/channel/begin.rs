@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Request;
 use tonic::body::Body;
 
-use crate::call::{Begun, Call, Guard, Picked, pick_first};
+use crate::call::{Begun, Call, Calling, Guard, Picked, pick_first};
 use crate::error::CallError;
 use crate::limits::Arrival;
 
@@ -15,8 +15,16 @@ impl LbChannel {
     /// Made where the caller wants it, and not moved: a call is some hundreds of bytes.
     pub(super) fn begin(&mut self, request: Request<Body>, arrival: Arrival, begun: Option<Begun>) -> Call {
         let mut call = Call::new(Arc::clone(&self.handle), request);
+        if let Some(calling) = call.calling() {
+            self.look(calling, arrival, begun);
+        }
+        call
+    }
+
+    #[inline]
+    fn look(&mut self, call: &mut Calling, arrival: Arrival, begun: Option<Begun>) {
         let placed = match self.handle.shared().limits.admit(arrival, &call.head) {
-            Ok(()) => self.place(&mut call),
+            Ok(()) => self.place(call),
             Err(shed) => {
                 call.refuse(shed);
                 Ok(())
@@ -28,7 +36,6 @@ impl LbChannel {
         if let Err(dropped) = placed {
             call.dropped(dropped);
         }
-        call
     }
 
     /// Gives a call what is known of its method, and the endpoint it goes to if there is one at once.
@@ -36,7 +43,7 @@ impl LbChannel {
     /// # Errors
     /// It is dropped.
     #[inline]
-    fn place(&mut self, call: &mut Call) -> Result<(), CallError> {
+    fn place(&mut self, call: &mut Calling) -> Result<(), CallError> {
         if let Some(sessions) = self.handle.sessions() {
             sessions.prepare(&mut call.head);
         }
