@@ -8,6 +8,7 @@ use evenkeel::transport::ClientTls;
 use evenkeel::{ConnectivityState, LbChannel};
 use lb_testkit::pb::{EchoRequest, echo_client::EchoClient};
 use serde_json::json;
+use tonic::transport::channel::Change;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
@@ -65,7 +66,7 @@ impl Client {
         if let Kind::BalanceList | Kind::Channels = kind {
             let endpoints = endpoints(addresses, ca)?;
             let channels = if kind == Kind::BalanceList {
-                vec![Channel::balance_list(endpoints.into_iter())]
+                vec![balance_list(endpoints)?]
             } else {
                 endpoints.iter().map(Endpoint::connect_lazy).collect()
             };
@@ -121,6 +122,15 @@ impl Client {
             Self::Ours(..) | Self::Tonic(_) => endpoints,
         }
     }
+}
+
+/// As tonic's own `balance_list`, which panics beyond 1024 endpoints.
+fn balance_list(endpoints: Vec<Endpoint>) -> Result<Channel, Failure> {
+    let (channel, changes) = Channel::balance_channel(endpoints.len().max(1024));
+    for endpoint in endpoints {
+        changes.try_send(Change::Insert(endpoint.uri().clone(), endpoint))?;
+    }
+    Ok(channel)
 }
 
 fn endpoints(addresses: &[String], ca: Option<&str>) -> Result<Vec<Endpoint>, Failure> {
