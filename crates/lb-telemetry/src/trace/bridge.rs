@@ -27,7 +27,10 @@ mod with {
 
     /// The context that calls of this task are in: that of its `tracing` span, or the one that was attached.
     pub(in crate::trace) fn of_current() -> Option<TraceContext> {
-        of_span(&Span::current()).or_else(|| Context::map_current(of))
+        let span = Span::current();
+        // Most calls are made in neither.
+        let traced = if span.is_disabled() { None } else { of_span(&span) };
+        traced.or_else(|| Context::map_current(|context| if context.has_active_span() { of(context) } else { None }))
     }
 
     /// Makes a span that has not been looked at the child of a span elsewhere.

@@ -14,7 +14,8 @@ thread_local! {
     static SOURCE: RefCell<Source> = RefCell::new(Source { key: RandomState::new(), drawn: 0 });
 }
 
-fn draw() -> u64 {
+/// 64 bits that nobody can foresee.
+pub(super) fn number() -> u64 {
     SOURCE.with_borrow_mut(|source| {
         source.drawn = source.drawn.wrapping_add(1);
         source.key.hash_one(source.drawn)
@@ -24,7 +25,7 @@ fn draw() -> u64 {
 /// The id of a new span.
 pub(super) fn span() -> NonZeroU64 {
     loop {
-        if let Some(id) = NonZeroU64::new(draw()) {
+        if let Some(id) = NonZeroU64::new(number()) {
             return id;
         }
     }

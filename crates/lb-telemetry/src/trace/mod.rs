@@ -73,6 +73,7 @@ mod call_log;
 mod client;
 mod context;
 mod current;
+mod dice;
 mod headers;
 mod ids;
 mod sampling;

@@ -4,8 +4,9 @@
 //! a call that is not sampled makes no span, writes nothing, and allocates nothing unless it has a parent to hand on.
 //!
 //! **The rule** is OpenTelemetry's `ParentBased(TraceIdRatioBased)`. A call within a trace is sampled if that trace is: the `sampled` flag of the
-//! [context](super::TraceContext) it is made in, or that its headers bring. A call that begins one is sampled by the lower 63 bits of the
-//! id its trace would have, so that each has the same chance whatever came before it.
+//! [context](super::TraceContext) it is made in, or that its headers bring. Of calls that begin one each has the same chance whatever came before
+//! it, and the lower 63 bits of its trace's id say what was decided, so that whoever else goes by them decides alike. Decided it is by a countdown to the
+//! next call that is sampled, a few instructions, and the id is drawn to fit if there is to be one.
 //!
 //! **What servers hear.** Of a call that is sampled, as ever. Of one that is not but has a parent, the parent, whose flag says it is not. Of one that
 //! is not and has none, nothing, unless [`Sampling::tell_unsampled`] is asked for.
@@ -19,10 +20,8 @@ use std::num::NonZeroU64;
 use lb_core::ConfigError;
 
 use super::context::TraceContext;
+use super::dice::{self, ALL};
 use super::ids;
-
-/// One more than the largest number of 63 bits.
-const ALL: u64 = 1 << 63;
 
 /// Which calls are traced: those that continue a sampled trace, and a share of those that begin one. For
 /// [`Tracing::sampling`](super::Tracing::sampling), and for servers [`TraceLayer::sampling`](super::TraceLayer::sampling). See the
@@ -45,8 +44,8 @@ pub struct Sampling {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) sampled: bool,
-    /// The lower half of its trace's id, if it begins one.
-    begins: Option<NonZeroU64>,
+    /// By which numbers it was decided, if it begins a trace: those below this.
+    begins: Option<u64>,
     tells: bool,
 }
 
@@ -72,27 +71,27 @@ impl Sampling {
     }
 
     /// What becomes of a call with this parent.
+    #[inline]
     pub(super) fn decide(self, parent: Option<&TraceContext>) -> Decision {
-        let tells = self.tells;
+        let Self { below, tells } = self;
         match parent {
             Some(parent) => Decision { sampled: parent.is_sampled(), begins: None, tells },
-            None => {
-                let low = ids::span();
-                Decision { sampled: self.takes(low.get()), begins: Some(low), tells }
-            }
+            None => Decision { sampled: dice::takes(below), begins: Some(below), tells },
         }
-    }
-
-    /// Whether a trace is sampled whose id has this lower half.
-    fn takes(self, low: u64) -> bool {
-        low >> 1 < self.below
     }
 }
 
 impl Decision {
-    /// The context of the trace that the call begins, if it does.
+    /// The context of the trace that the call begins, if it does: another one each time.
     pub(super) fn root(self) -> Option<TraceContext> {
-        self.begins.map(|low| TraceContext::beginning(low, self.sampled))
+        self.begins.map(|below| TraceContext::beginning(self.low(below), self.sampled))
+    }
+
+    /// The lower half of an id that says what was decided.
+    fn low(self, below: u64) -> NonZeroU64 {
+        let (number, last) = (dice::number_of(below, self.sampled, ids::number()), ids::number() & 1);
+        // It must not be zero, and nothing goes by the last bit.
+        NonZeroU64::new(number << 1 | last).unwrap_or(NonZeroU64::MIN)
     }
 
     /// And that of one that is not traced, if servers are to know.
@@ -106,37 +105,6 @@ mod tests {
     use super::*;
 
     const SAMPLED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-    /// Numbers as good as random, the same for the same seed.
-    fn numbers(seed: u64) -> impl Iterator<Item = u64> {
-        (0..).map(move |n: u64| {
-            let mixed = (seed ^ n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ mixed >> 31).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ mixed >> 29
-        })
-    }
-
-    #[test]
-    fn as_many_are_sampled_as_asked_for() {
-        const DRAWN: usize = 200_000;
-        for share in [0.0, 0.001, 0.01, 0.25, 0.5, 0.99, 1.0] {
-            let sampling = Sampling::ratio(share).unwrap();
-            for seed in [1, 7, 4711] {
-                let taken = numbers(seed).take(DRAWN).filter(|low| sampling.takes(*low)).count() as f64;
-                // Five standard deviations, and none at the ends.
-                let (mean, deviation) = (share * DRAWN as f64, (DRAWN as f64 * share * (1.0 - share)).sqrt());
-                assert!((taken - mean).abs() <= 5.0 * deviation, "share {share}, seed {seed}: {taken} of {DRAWN}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_larger_share_takes_whatever_a_smaller_one_takes() {
-        let [few, many] = [0.1, 0.2].map(|share| Sampling::ratio(share).unwrap());
-        assert!(numbers(3).take(10_000).all(|low| !few.takes(low) || many.takes(low)));
-        let all = Sampling::ratio(1.0).unwrap();
-        assert!(all.takes(u64::MAX) && all.takes(1) && !Sampling::ratio(0.0).unwrap().takes(0));
-    }
 
     #[test]
     fn the_parent_decides_where_there_is_one() {
@@ -157,9 +125,23 @@ mod tests {
         let sampling = Sampling::ratio(0.5).unwrap();
         for _ in 0..100 {
             let decision = sampling.decide(None);
-            let root = decision.root().unwrap();
-            assert_eq!(sampling.takes(root.trace.get() as u64), decision.sampled);
+            assert_eq!(number(decision) < sampling.below, decision.sampled);
         }
+    }
+
+    #[test]
+    fn a_larger_share_takes_whatever_a_smaller_one_takes() {
+        let [few, some, many] = [0.1, 0.2, 0.3].map(|share| Sampling::ratio(share).unwrap());
+        for _ in 0..1_000 {
+            let decision = some.decide(None);
+            // Who goes by the number finds it below the larger share, or not below the smaller.
+            assert!(if decision.sampled { number(decision) < many.below } else { number(decision) >= few.below });
+        }
+    }
+
+    /// What the id says of the trace that a call begins.
+    fn number(decision: Decision) -> u64 {
+        decision.root().unwrap().trace.get() as u64 >> 1
     }
 
     #[test]
