@@ -64,6 +64,7 @@ impl Calling {
             if let Some(watch) = guard.watch() {
                 watch.ends(Code::DeadlineExceeded);
             }
+            self.share(Some(&mut guard));
             return Err(CallError::DeadlineExceeded { waiting_for }.into());
         }
         self.follow(failed, guard)
@@ -80,6 +81,8 @@ impl Calling {
 
     fn follow(&mut self, failed: Failed, mut guard: Guard) -> Step {
         let endpoint = Some(guard.connected.endpoint.key().clone());
+        // Unless this is the answer, the call outlives the attempt. Few attempts fail.
+        self.share(Some(&mut guard));
         match self.decide(&failed) {
             Next::Surface(_) if self.head.history.is_empty() => match failed.cause {
                 Cause::Answer(response) => {

@@ -25,7 +25,7 @@ use super::judged::{is_answer, trailers_only};
 use super::request_body::{Beginning, Content};
 use super::response_body::Answering;
 use super::seek::{Backoff, Seek, Seeking};
-use super::trace::{Begun, CallGuard, Follow};
+use super::trace::{CallGuard, Follow, Watched};
 
 /// A call until it is answered.
 ///
@@ -41,7 +41,7 @@ pub(crate) struct Calling {
     pub(crate) head: Head,
     /// Empty until the request has been looked at.
     pub(super) content: Content,
-    /// Tells who observes the call how it ends. Dropped after everything that belongs to an attempt.
+    /// Tells who observes the call how it ends, if more than its attempt know of it. Dropped after everything that belongs to an attempt.
     pub(super) watch: Option<CallGuard>,
     /// Counts the call, if its channel does.
     pub(super) tally: Option<Tally>,
@@ -91,10 +91,17 @@ impl Calling {
     }
 
     /// It is observed from its pick on, if it has one: the pick has read the clock, and once is enough.
-    pub(crate) fn observe(&mut self, begun: Begun) {
-        let watch = begun.at(self.guard.as_ref().map_or_else(Instant::now, Guard::started));
-        self.head.follow = Follow::new(Some(&watch));
-        self.watch = Some(watch);
+    pub(crate) fn observe(&mut self, begun: Watched) {
+        self.head.follow.observe(begun, self.guard.as_ref().map_or_else(Instant::now, Guard::started));
+    }
+
+    /// Lets others know of the call than its attempt, whose guard this is if it has an endpoint: before that ends without the call, or the
+    /// call is lent. Nothing to do if nobody observes it.
+    #[cold]
+    pub(super) fn share(&mut self, guard: Option<&mut Guard>) {
+        if self.watch.is_none() {
+            self.watch = self.head.follow.share(guard.and_then(|guard| guard.watch.as_mut()));
+        }
     }
 
     /// Follows what is known of its method.
@@ -118,11 +125,14 @@ impl Calling {
 
     /// A call that is over before it begins.
     #[cold]
-    pub(super) fn refused(handle: Arc<Handle>, error: CallError, begun: Option<Begun>) -> Self {
-        let watch = begun.map(|begun| begun.at(Instant::now()));
+    pub(super) fn refused(handle: Arc<Handle>, error: CallError, begun: Option<Watched>) -> Self {
+        let mut head = Head::default();
+        if let Some(begun) = begun {
+            head.follow.observe(begun, Instant::now());
+        }
         let tally = handle.birth().tally();
         let state = State::Refused(error.into());
-        Self { handle, deadline: None, state, guard: None, head: Head::default(), content: Content::default(), watch, tally }
+        Self { handle, deadline: None, state, guard: None, head, content: Content::default(), watch: None, tally }
     }
 
     /// Begins an attempt at the endpoint that was found.
@@ -157,6 +167,7 @@ impl Calling {
 
     /// Gives away what the call is, to be [given back](Self::take_back).
     pub(super) fn lend(&mut self) -> Seek {
+        self.share(None);
         Seek::new(std::mem::take(&mut self.head), std::mem::take(&mut self.content))
     }
 
@@ -173,7 +184,7 @@ impl Calling {
 
     /// Attempts that are given up from now on are so because of the deadline.
     fn tell_late(&self) {
-        if let Some(watch) = self.watch.as_ref().and_then(CallGuard::watch) {
+        if let Some(watch) = &self.watch {
             watch.is_late();
         }
     }
@@ -218,8 +229,7 @@ impl Calling {
             parts.extensions = std::mem::take(&mut head.extensions);
         }
         if let Some(watch) = &mut guard.watch {
-            // The attempt's end is the call's.
-            watch.call = self.watch.take();
+            watch.answers(self.watch.take());
         }
         guard.tally = self.tally.take();
         // A response without messages has its status in the headers, and tonic may drop the body unread.
@@ -305,9 +315,11 @@ impl Calling {
     /// The call ends with this status.
     fn failed(&mut self, status: Status) -> Status {
         self.tally = None;
+        let mut guard = self.guard.take();
+        self.share(guard.as_mut());
         // Whatever attempt there still was is over before the call is.
         self.state = State::Done;
-        self.guard = None;
+        drop(guard);
         if let Some(watch) = self.watch.take() {
             self.head.follow = Follow::default();
             watch.failed(&status);
@@ -330,12 +342,14 @@ impl Calling {
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<CallError> {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         ready!(deadline.sleep.as_mut().poll(cx));
+        let mut guard = self.guard.take();
+        self.share(guard.as_mut());
         self.tell_late();
         let seeking = matches!(self.state, State::Seeking(_));
         let waiting_for = match std::mem::replace(&mut self.state, State::Done) {
             State::Sending(sending) => {
                 drop(sending);
-                self.guard.take().map_or(WaitingFor::Endpoint(None), |mut guard| {
+                guard.take().map_or(WaitingFor::Endpoint(None), |mut guard| {
                     guard.ends(Code::DeadlineExceeded);
                     WaitingFor::Response(guard.connected.endpoint.key().clone())
                 })

@@ -43,6 +43,7 @@ impl Calling {
     /// Its first attempt is dropped before an endpoint was sought. Who observes it has an attempt that failed, as of any other pick.
     #[cold]
     pub(crate) fn dropped(&mut self, error: CallError) {
+        self.share(None);
         self.head.follow.seeks(|| true);
         self.head.follow.not_placed(&error);
         self.handle.shared().pick_failed(&error);

@@ -15,7 +15,7 @@ use crate::request_limit::RequestSlot;
 use crate::sessions::Tie;
 use crate::snapshot::Connected;
 
-use super::trace::{AttemptGuard, AttemptWatch};
+use super::trace::{AttemptWatch, Watched};
 
 /// Where a picker placed an attempt.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(crate) struct Guard {
     load: Option<Box<LoadReport>>,
     extra: u32,
     /// Tells who observes the attempt how it ends.
-    pub(super) watch: Option<AttemptGuard>,
+    pub(super) watch: Option<Watched>,
     /// Counts the call, if the attempt's end is the call's and its channel counts.
     pub(super) tally: Option<Tally>,
     /// What is given back when the attempt has ended.
@@ -135,7 +135,7 @@ impl Guard {
     /// Who is told of the attempt, if anybody.
     #[inline]
     pub(super) fn watch(&mut self) -> Option<&mut AttemptWatch> {
-        self.watch.as_mut()?.watch()
+        self.watch.as_mut()?.attempt()
     }
 
     /// What there is to say about the end of an attempt that failed, if anybody is told.
@@ -193,7 +193,7 @@ impl Drop for Guard {
             tally.end(self.code == Some(Code::Ok));
         }
         if let Some(watch) = self.watch.take() {
-            watch.end(now, &self.connected);
+            watch.end(now, self.started, latency, &self.connected);
         }
     }
 }

@@ -11,7 +11,8 @@ const PREFIX: usize = 5;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Messages {
     prefix: [u8; PREFIX],
-    read: usize,
+    /// Bytes of the prefix that are known.
+    read: u8,
     remaining: u32,
 }
 
@@ -23,14 +24,25 @@ pub(crate) enum Passage {
 }
 
 impl Messages {
+    /// The size of the message that `bytes` are the whole of, as they mostly are. `None` if they are anything else, or the message before has
+    /// not ended. To take it into account is to do nothing.
+    #[inline]
+    pub(crate) fn whole(&self, bytes: &[u8]) -> Option<u32> {
+        let (&[_, ref length @ ..], rest) = bytes.split_first_chunk::<PREFIX>()?;
+        let size = u32::from_be_bytes(*length);
+        (self.read == 0 && rest.len() as u64 == u64::from(size)).then_some(size)
+    }
+
     /// Goes on to the next beginning or end within `bytes`, and takes them off; `None` when there are no more.
     pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Option<Passage> {
-        if self.read < PREFIX {
-            let taken = bytes.len().min(PREFIX - self.read);
+        let read = usize::from(self.read);
+        if read < PREFIX {
+            let taken = bytes.len().min(PREFIX - read);
             let (part, rest) = bytes.split_at(taken);
-            self.prefix[self.read..self.read + taken].copy_from_slice(part);
-            (*bytes, self.read) = (rest, self.read + taken);
-            if self.read < PREFIX {
+            self.prefix[read..read + taken].copy_from_slice(part);
+            *bytes = rest;
+            self.read += taken as u8;
+            if read + taken < PREFIX {
                 return None;
             }
             self.remaining = self.size();
@@ -112,6 +124,27 @@ mod tests {
             let pair = |size, compressed| [Passage::Begins { size }, Passage::Ends { size, compressed }];
             assert_eq!(seen, [pair(3, true), pair(0, false), pair(200, false)].concat(), "cut into {cut}");
         }
+    }
+
+    #[test]
+    fn a_message_that_comes_whole_is_known_at_once_and_nothing_else_is() {
+        let mut compressed = message(7);
+        compressed[0] = 1;
+        for (bytes, size) in [(message(0), 0), (message(200), 200), (compressed, 7)] {
+            assert_eq!(Messages::default().whole(&bytes), Some(size));
+            let two = [bytes.clone(), bytes.clone()].concat();
+            for cut in (0..two.len()).filter(|cut| *cut != bytes.len()) {
+                assert_eq!(Messages::default().whole(&two[..cut]), None, "{cut} bytes");
+            }
+            // One that looks whole and stands within another is none.
+            for cut in 1..bytes.len() {
+                let mut messages = Messages::default();
+                let mut begun = &bytes[..cut];
+                while messages.next(&mut begun).is_some() {}
+                assert_eq!(messages.whole(&bytes), None, "after {cut} bytes");
+            }
+        }
+        assert_eq!(Messages::default().whole(&[0, 255, 255, 255, 255]), None);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
 pub(crate) use search::find_endpoint;
 pub(crate) use seek::{LastFailure, Picked, pick_by_policy, pick_first};
-pub(crate) use trace::{Begun, Observers};
+pub(crate) use trace::{Observers, Watched};
 
 use leased::Leased;
 
@@ -74,7 +74,7 @@ impl Call {
 
     /// A call that is over before it begins.
     #[cold]
-    pub(crate) fn refused(handle: Arc<Handle>, error: CallError, begun: Option<Begun>) -> Self {
+    pub(crate) fn refused(handle: Arc<Handle>, error: CallError, begun: Option<Watched>) -> Self {
         Self(Leased::new(Calling::refused(handle, error, begun)))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Request;
 use tonic::body::Body;
 
-use crate::call::{Begun, Call, Calling, Guard, Picked, pick_first};
+use crate::call::{Call, Calling, Guard, Picked, Watched, pick_first};
 use crate::error::CallError;
 use crate::limits::Arrival;
 
@@ -13,7 +13,7 @@ use super::LbChannel;
 
 impl LbChannel {
     /// Made where the caller wants it, and not moved: a call is some hundreds of bytes.
-    pub(super) fn begin(&mut self, request: Request<Body>, arrival: Arrival, begun: Option<Begun>) -> Call {
+    pub(super) fn begin(&mut self, request: Request<Body>, arrival: Arrival, begun: Option<Watched>) -> Call {
         let mut call = Call::new(Arc::clone(&self.handle), request);
         if let Some(calling) = call.calling() {
             self.look(calling, arrival, begun);
@@ -22,7 +22,7 @@ impl LbChannel {
     }
 
     #[inline]
-    fn look(&mut self, call: &mut Calling, arrival: Arrival, begun: Option<Begun>) {
+    fn look(&mut self, call: &mut Calling, arrival: Arrival, begun: Option<Watched>) {
         let placed = match self.handle.shared().limits.admit(arrival, &call.head) {
             Ok(()) => self.place(call),
             Err(shed) => {

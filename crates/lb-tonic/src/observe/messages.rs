@@ -31,6 +31,12 @@ impl MessageReader {
         Self { direction, messages: Messages::default(), count: 0 }
     }
 
+    /// The size of the message that `bytes` are the whole of, which need not be read then by who counts only bytes.
+    #[inline]
+    pub(crate) fn whole(&self, bytes: &[u8]) -> Option<u32> {
+        self.messages.whole(bytes)
+    }
+
     /// Takes the next bytes; `told` hears of every message that ends in them.
     pub fn read(&mut self, mut bytes: &[u8], mut told: impl FnMut(&Message)) {
         while let Some(passage) = self.messages.next(&mut bytes) {

@@ -11,15 +11,15 @@ use tokio::time::Instant;
 use tonic::Code;
 
 use crate::call::request_body::RequestBody;
-use crate::observe::{AttemptEnd, AttemptKind, AttemptStart, AttemptTrace, Direction, MessageReader, Placed};
+use crate::observe::{AttemptEnd, AttemptStart, AttemptTrace, Direction, MessageReader, Placed};
 use crate::snapshot::Connected;
 
-use super::{CallGuard, CallWatch, Traces};
+use super::few::Few;
+use super::{CallWatch, Moment};
 
 /// What is known of an attempt until it ends.
 pub(crate) struct AttemptWatch {
-    call: Arc<CallWatch>,
-    traces: Traces<dyn AttemptTrace>,
+    traces: Few<dyn AttemptTrace>,
     /// Whether anybody wants to hear of messages one by one.
     tells_messages: bool,
     started: Instant,
@@ -45,7 +45,7 @@ enum Sent {
 
 /// For those who send the request's bytes.
 pub(crate) struct SentWatch {
-    traces: Traces<dyn AttemptTrace>,
+    traces: Few<dyn AttemptTrace>,
     flow: Mutex<Flow>,
 }
 
@@ -63,14 +63,23 @@ impl Flow {
         Self { messages: MessageReader::new(direction), bytes: 0, over: false }
     }
 
-    /// Takes the next bytes, and tells of every message that ends in them.
-    fn pass(&mut self, bytes: &[u8], traces: &[Arc<dyn AttemptTrace>]) {
+    /// Takes the next bytes, and tells those who want to hear of it of every message that ends in them.
+    fn pass(&mut self, bytes: &[u8], traces: &Few<dyn AttemptTrace>) {
         let Self { messages, bytes: sum, over } = self;
         if !*over {
             messages.read(bytes, |message| {
                 *sum += message.size;
-                traces.iter().for_each(|trace| trace.message(message));
+                traces.for_each(|trace| trace.message(message));
             });
+        }
+    }
+
+    /// Takes the next bytes, of messages that nobody wants to hear of one by one.
+    #[inline]
+    fn count(&mut self, bytes: &[u8]) {
+        match self.messages.whole(bytes) {
+            Some(size) if !self.over => self.bytes += u64::from(size),
+            _ => self.pass(bytes, const { &Few::new() }),
         }
     }
 
@@ -94,24 +103,31 @@ impl SentWatch {
 
 impl AttemptWatch {
     /// An attempt of `call` that began at `started`.
-    pub(super) fn begin(call: &Arc<CallWatch>, kind: AttemptKind, previous: u32, started: Instant) -> AttemptGuard {
-        let start = AttemptStart::new(kind, previous, call.ledger().begin(kind, started));
-        let traces: Traces<dyn AttemptTrace> = call.traces.iter().filter_map(|trace| trace.attempt(&start)).collect();
-        let watch = Self {
-            tells_messages: traces.iter().any(|trace| trace.wants_messages()),
+    #[inline]
+    pub(super) fn begin(call: &CallWatch, start: &AttemptStart, started: Instant) -> Self {
+        let (mut traces, mut tells_messages) = (Few::new(), false);
+        call.traces.for_each(|trace| {
+            if let Some(trace) = trace.attempt(start) {
+                tells_messages |= trace.wants_messages();
+                traces.push(trace);
+            }
+        });
+        Self {
             traces,
-            call: Arc::clone(call),
+            tells_messages,
             started,
             sent: Sent::Whole(0),
             received: Flow::new(Direction::Received),
             ending: Ending::default(),
-        };
-        AttemptGuard { watch: Some(Box::new(watch)), call: None }
+        }
     }
 
     /// The next bytes of the response's body.
     pub(crate) fn received(&mut self, bytes: &[u8]) {
-        self.received.pass(bytes, if self.tells_messages { &self.traces } else { &[] });
+        match self.tells_messages {
+            true => self.received.pass(bytes, &self.traces),
+            false => self.received.count(bytes),
+        }
     }
 
     /// It ends with this code, if nothing else is said.
@@ -138,14 +154,15 @@ impl AttemptWatch {
     /// It goes there; `now` is for the time it has waited, if it did.
     pub(super) fn placed(
         &self,
+        call: &CallWatch,
         connected: &Arc<Connected>,
         waited: Option<Instant>,
         policy: Option<&str>,
         headers: &mut HeaderMap,
     ) {
         let waited = waited.map(|now| now.saturating_duration_since(self.started));
-        let placed = Placed::new(connected, waited, policy, &self.call.observers.shared);
-        self.traces.iter().for_each(|trace| trace.placed(&placed, headers));
+        let placed = Placed::new(connected, waited, policy, &call.observers.shared);
+        self.traces.for_each(|trace| trace.placed(&placed, headers));
     }
 
     /// It sends this.
@@ -153,11 +170,11 @@ impl AttemptWatch {
         match body.whole() {
             Some(bytes) if !self.tells_messages => {
                 let mut flow = Flow::new(Direction::Sent);
-                flow.pass(bytes, &[]);
+                flow.count(bytes);
                 self.sent = Sent::Whole(flow.bytes);
             }
             _ => {
-                let traces = if self.tells_messages { self.traces.clone() } else { Traces::new() };
+                let traces = if self.tells_messages { self.traces.clone() } else { Few::new() };
                 let watch = Arc::new(SentWatch { traces, flow: Mutex::new(Flow::new(Direction::Sent)) });
                 body.watch = Some(Arc::clone(&watch));
                 self.sent = Sent::Shared(watch);
@@ -165,65 +182,25 @@ impl AttemptWatch {
         }
     }
 
-    /// Tells its end, and the call's if it is that too.
-    fn end(mut self, now: Instant, connected: Option<&Arc<Connected>>, call: Option<CallGuard>) {
-        let ledger = self.call.ledger().end(now);
-        let code = self.ending.code.unwrap_or_else(|| ledger.given_up());
+    /// Tells its end, and what there is to be said of it; `given_up` is how what does not say so itself has ended.
+    #[inline]
+    pub(super) fn end(&mut self, call: &CallWatch, moment: &Moment<'_>, given_up: Code) -> (Code, &str) {
+        let code = self.ending.code.unwrap_or(given_up);
         let message = self.ending.message.as_deref().unwrap_or_default();
         let end = AttemptEnd {
             code,
             message,
-            duration: now.saturating_duration_since(self.started),
+            duration: moment.since(self.started),
             sent: match &self.sent {
                 Sent::Whole(bytes) => *bytes,
                 Sent::Shared(watch) => watch.flow().finish(),
             },
             received: self.received.finish(),
             pushed_back: self.ending.pushed_back,
-            connected,
-            observers: &self.call.observers,
+            connected: moment.connected,
+            observers: &call.observers,
         };
-        self.traces.iter().for_each(|trace| trace.end(&end));
-        if let Some(mut call) = call {
-            call.end(&ledger, code, message, now);
-        }
-    }
-}
-
-/// Ends an attempt for its observers when it is dropped, and its call with it if it is the one that answered.
-pub(crate) struct AttemptGuard {
-    watch: Option<Box<AttemptWatch>>,
-    pub(crate) call: Option<CallGuard>,
-}
-
-impl AttemptGuard {
-    /// For those who tell more of it.
-    pub(crate) fn watch(&mut self) -> Option<&mut AttemptWatch> {
-        self.watch.as_deref_mut()
-    }
-
-    /// Ends it now; it was there.
-    pub(crate) fn end(mut self, now: Instant, connected: &Arc<Connected>) {
-        self.finish(now, Some(connected));
-    }
-
-    fn finish(&mut self, now: Instant, connected: Option<&Arc<Connected>>) {
-        if let Some(watch) = self.watch.take() {
-            watch.end(now, connected, self.call.take());
-        }
-    }
-}
-
-impl Drop for AttemptGuard {
-    fn drop(&mut self) {
-        if self.watch.is_some() {
-            self.finish(Instant::now(), None);
-        }
-    }
-}
-
-impl std::fmt::Debug for AttemptGuard {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AttemptGuard")
+        self.traces.for_each(|trace| trace.end(&end));
+        (code, message)
     }
 }

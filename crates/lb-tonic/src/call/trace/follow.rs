@@ -10,23 +10,40 @@ use crate::call::request_body::RequestBody;
 use crate::error::CallError;
 use crate::observe::AttemptKind;
 
-use super::{AttemptGuard, AttemptWatch, CallGuard, CallWatch};
+use super::{CallGuard, SharedCall, Watched};
 
 /// Nothing, or the call and its next attempt as its observers see them.
 #[derive(Default)]
 pub(crate) struct Follow {
-    call: Option<Arc<CallWatch>>,
-    /// The attempt that an endpoint is sought for.
-    seeking: Option<AttemptGuard>,
-    /// What the next attempt is, and how many count before it.
+    /// The call, once it is shared.
+    call: Option<Arc<SharedCall>>,
+    /// Of a shared call, the attempt that an endpoint is sought for. Of another, the call until it has its attempt.
+    watch: Option<Watched>,
+    /// What the next attempt of a shared call is, and how many count before it.
     next: (AttemptKind, u32),
     /// Whether the call has waited for the resolver.
     unresolved: bool,
 }
 
 impl Follow {
-    pub(crate) fn new(call: Option<&CallGuard>) -> Self {
-        Self { call: call.and_then(CallGuard::watch).cloned(), ..Self::default() }
+    /// A call is observed that began then.
+    pub(crate) fn observe(&mut self, mut begun: Watched, at: Instant) {
+        begun.began(at);
+        self.watch = Some(begun);
+    }
+
+    /// Lets others know of the call than the attempt it has, which is `placed` if it has an endpoint. Returns what ends the call; `None` if there is
+    /// nobody to be told, or that was done before.
+    pub(crate) fn share(&mut self, placed: Option<&mut Watched>) -> Option<CallGuard> {
+        if self.call.is_some() {
+            return None;
+        }
+        let call = match self.watch.take() {
+            Some(mut alone) => alone.share()?,
+            None => placed?.share()?,
+        };
+        self.call = Some(Arc::clone(&call));
+        Some(CallGuard::new(call))
     }
 
     /// For an attempt beside others.
@@ -44,7 +61,7 @@ impl Follow {
     #[inline]
     pub(crate) fn seeks(&mut self, resolved: impl FnOnce() -> bool) {
         if let Some(call) = &self.call
-            && self.seeking.is_none()
+            && self.watch.is_none()
         {
             let (call, now) = (Arc::clone(call), Instant::now());
             if !resolved() {
@@ -52,17 +69,17 @@ impl Follow {
                 return;
             }
             if std::mem::take(&mut self.unresolved) {
-                let waited = now.saturating_duration_since(call.started);
-                call.traces.iter().for_each(|trace| trace.resolved(waited));
+                let (call, waited) = (&call.call, call.call.waited(now));
+                call.traces.for_each(|trace| trace.resolved(waited));
             }
-            self.seeking = Some(AttemptWatch::begin(&call, self.next.0, self.next.1, now));
+            self.watch = Some(Watched::attempt_of(&call, self.next.0, self.next.1, now));
         }
     }
 
     /// There is no endpoint for the attempt.
     pub(crate) fn not_placed(&mut self, error: &CallError) {
-        let Some(mut attempt) = self.seeking.take() else { return };
-        if let Some(watch) = attempt.watch() {
+        let Some(mut watched) = self.watch.take() else { return };
+        if let Some(watch) = watched.attempt() {
             watch.ends(error.code());
             watch.explain(error.to_string().into());
         }
@@ -71,21 +88,28 @@ impl Follow {
     /// The attempt goes to the endpoint of `guard`, with these headers and this body. `policy` is the call's own, if it has one.
     #[inline]
     pub(crate) fn placed(&mut self, headers: &mut HeaderMap, body: &mut RequestBody, guard: &mut Guard, policy: Option<&str>) {
-        if let Some(call) = &self.call {
-            let waited = self.seeking.as_ref().map(|_| Instant::now());
-            let begin = || AttemptWatch::begin(call, self.next.0, self.next.1, guard.started());
-            let mut attempt = self.seeking.take().unwrap_or_else(begin);
-            if let Some(watch) = attempt.watch() {
-                watch.placed(&guard.connected, waited, policy, headers);
-                watch.sends(body);
+        let (watched, waited) = match (self.watch.take(), &self.call) {
+            (None, None) => return,
+            (Some(mut alone), None) => {
+                alone.begin_attempt(guard.started());
+                (alone, None)
             }
-            guard.watch = Some(attempt);
+            (Some(seeking), Some(_)) => (seeking, Some(Instant::now())),
+            (None, Some(call)) => (Watched::attempt_of(call, self.next.0, self.next.1, guard.started()), None),
+        };
+        let watched = guard.watch.insert(watched);
+        if let Some((call, attempt)) = watched.parts() {
+            attempt.placed(call, &guard.connected, waited, policy, headers);
+            attempt.sends(body);
         }
     }
 }
 
 impl std::fmt::Debug for Follow {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Follow").field("observed", &self.call.is_some()).field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Follow")
+            .field("observed", &(self.call.is_some() || self.watch.is_some()))
+            .field("next", &self.next)
+            .finish_non_exhaustive()
     }
 }

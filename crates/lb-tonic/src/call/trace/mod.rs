@@ -1,18 +1,24 @@
 //! What observers of calls are told, and when.
 //!
-//! A call's [`CallWatch`] is made with it, if anybody observes; its [`CallGuard`] stays with the call's future, and moves into the guard of the
-//! attempt that answers. An attempt's [`AttemptGuard`] is with its search first and then with its [`Guard`](super::Guard). Dropping either guard tells
-//! the end, so no way out of a call can forget to.
+//! Most calls find their endpoint at once and have one attempt, so there is one box for both, a [`Watched`]: with the call's head first, and then with
+//! the [`Guard`](super::Guard) of its attempt. Nothing in it is behind a lock.
+//!
+//! Before a call does anything else (waits for an endpoint, has another attempt, or ends otherwise than its attempt) it is
+//! [shared](Follow::share): what is the call's goes behind an `Arc`, with a [`CallGuard`] that stays with the call's future. Attempts have boxes of their
+//! own then, with their search first and with their `Guard` later.
+//!
+//! Dropping any of them tells the end, so no way out of a call can forget to.
 
 mod attempt;
+mod few;
 mod follow;
 mod scores;
+mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::Request;
-use smallvec::SmallVec;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -20,9 +26,13 @@ use crate::observe::{AttemptKind, CallEnd, CallObserver, CallStart, CallTrace};
 use crate::shared::Shared;
 use crate::snapshot::Connected;
 
-pub(crate) use attempt::{AttemptGuard, AttemptWatch, SentWatch};
+pub(crate) use attempt::{AttemptWatch, SentWatch};
 pub(crate) use follow::Follow;
+pub(crate) use watch::Watched;
+
+use few::Few;
 use scores::Scores;
+use watch::Watch;
 
 /// Those who observe the calls of one channel.
 #[derive(Debug)]
@@ -46,35 +56,51 @@ impl Observers {
     }
 
     /// Tells them of a call; `None` if nobody wants to hear more.
-    pub(crate) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Option<Begun> {
+    pub(crate) fn begin<B>(self: &Arc<Self>, request: &Request<B>) -> Option<Watched> {
         let start = CallStart::new(&self.target, request);
-        let traces: Traces<dyn CallTrace> = self.list.iter().filter_map(|observer| observer.call(&start)).collect();
-        (!traces.is_empty()).then(|| Begun { observers: Arc::clone(self), traces })
+        let mut traces = Few::new();
+        for observer in &self.list {
+            if let Some(trace) = observer.call(&start) {
+                traces.push(trace);
+            }
+        }
+        (!traces.is_empty()).then(|| Watched::new(Watch::new(self, traces)))
     }
 }
 
-/// A call that is observed, before it is known when it began: the pick reads the clock, and once is enough.
-pub(crate) struct Begun {
+/// What is known of a call from its beginning to its end.
+struct CallWatch {
     observers: Arc<Observers>,
-    traces: Traces<dyn CallTrace>,
+    traces: Few<dyn CallTrace>,
+    /// `None` until it is known: the pick reads the clock, and once is enough.
+    started: Option<Instant>,
 }
 
-impl Begun {
-    /// It began then.
-    pub(super) fn at(self, started: Instant) -> CallGuard {
-        let Self { observers, traces } = self;
-        CallGuard(Some(Arc::new(CallWatch { observers, traces, started, ledger: Mutex::default() })))
+impl CallWatch {
+    /// How long it has taken by then.
+    fn waited(&self, now: Instant) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| now.saturating_duration_since(started))
+    }
+
+    #[inline]
+    fn end(&self, ledger: &Ledger, code: Code, message: &str, moment: &Moment<'_>) {
+        let end = CallEnd {
+            code,
+            message,
+            duration: self.started.map_or(Duration::ZERO, |started| moment.since(started)),
+            attempts: ledger.attempts,
+            retries: ledger.retries,
+            transparent_retries: ledger.transparent,
+            hedges: ledger.hedges,
+            retry_delay: ledger.delay,
+        };
+        self.traces.for_each(|trace| trace.end(&end));
     }
 }
 
-/// One for each observer that wants to hear more. Few channels have more than two.
-type Traces<T> = SmallVec<[Arc<T>; 2]>;
-
-/// One call, observed.
-pub(crate) struct CallWatch {
-    observers: Arc<Observers>,
-    traces: Traces<dyn CallTrace>,
-    started: Instant,
+/// A call that more than its only attempt know of: it waits for an endpoint, or has, had or may have several attempts.
+pub(crate) struct SharedCall {
+    call: CallWatch,
     ledger: Mutex<Ledger>,
 }
 
@@ -126,39 +152,26 @@ impl Ledger {
     }
 }
 
-impl CallWatch {
+impl SharedCall {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // Nothing under the lock can panic.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ends a shared call for its observers when it is dropped, unless that was done before or is left to its attempt.
+pub(crate) struct CallGuard(Option<Arc<SharedCall>>);
+
+impl CallGuard {
+    fn new(call: Arc<SharedCall>) -> Self {
+        Self(Some(call))
+    }
 
     /// From now on what is given up is given up because it is too late.
     pub(crate) fn is_late(&self) {
-        self.ledger().late = true;
-    }
-
-    fn end(&self, ledger: &Ledger, code: Code, message: &str, now: Instant) {
-        let end = CallEnd {
-            code,
-            message,
-            duration: now.saturating_duration_since(self.started),
-            attempts: ledger.attempts,
-            retries: ledger.retries,
-            transparent_retries: ledger.transparent,
-            hedges: ledger.hedges,
-            retry_delay: ledger.delay,
-        };
-        self.traces.iter().for_each(|trace| trace.end(&end));
-    }
-}
-
-/// Ends a call for its observers when it is dropped, unless that was done before.
-pub(crate) struct CallGuard(Option<Arc<CallWatch>>);
-
-impl CallGuard {
-    /// For those who begin attempts.
-    pub(crate) fn watch(&self) -> Option<&Arc<CallWatch>> {
-        self.0.as_ref()
+        if let Some(call) = &self.0 {
+            call.ledger().late = true;
+        }
     }
 
     /// The call failed like this.
@@ -167,15 +180,10 @@ impl CallGuard {
     }
 
     fn over(&mut self, code: Option<Code>, message: &str) {
-        if let Some(watch) = self.0.take() {
-            let ledger = *watch.ledger();
-            watch.end(&ledger, code.unwrap_or_else(|| ledger.given_up()), message, Instant::now());
-        }
-    }
-
-    fn end(&mut self, ledger: &Ledger, code: Code, message: &str, now: Instant) {
-        if let Some(watch) = self.0.take() {
-            watch.end(ledger, code, message, now);
+        if let Some(shared) = self.0.take() {
+            let ledger = *shared.ledger();
+            let moment = Moment::without(Instant::now());
+            shared.call.end(&ledger, code.unwrap_or_else(|| ledger.given_up()), message, &moment);
         }
     }
 }
@@ -183,6 +191,26 @@ impl CallGuard {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         self.over(None, "");
+    }
+}
+
+/// A moment at which something ends, with what is known of it already: reckoning in times is dear where every call does it.
+struct Moment<'a> {
+    now: Instant,
+    /// Some moment before, and how long ago that is.
+    known: (Instant, Duration),
+    connected: Option<&'a Arc<Connected>>,
+}
+
+impl Moment<'_> {
+    /// Without a connection that it would have to do with.
+    fn without(now: Instant) -> Self {
+        Self { now, known: (now, Duration::ZERO), connected: None }
+    }
+
+    fn since(&self, earlier: Instant) -> Duration {
+        let (known, ago) = self.known;
+        if earlier == known { ago } else { self.now.saturating_duration_since(earlier) }
     }
 }
 
