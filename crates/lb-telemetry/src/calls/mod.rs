@@ -16,8 +16,8 @@
 //! **Bound.** Only methods of generated clients have series of their own, and others that the program has named; all the rest together are
 //! `other`. A channel has at most 1 000 methods, and 100 localities, with names of their own.
 //!
-//! **What it costs.** Every series is looked up once and kept, by method, status and locality, so a call pays a look into a map of methods and
-//! five updates behind a lock each; no allocation.
+//! **What it costs.** Every series is looked up once and kept, by method, status and locality, so a call pays a look among the methods
+//! and five updates, four of them behind a lock each; no allocation.
 
 mod instruments;
 mod labels;
@@ -27,7 +27,7 @@ mod names;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use lb_tonic::observe::{CallObserver, CallStart, CallTrace};
@@ -42,10 +42,16 @@ use names::BuildNames;
 /// Methods of one channel that are told apart. Far more than a program has; a bound where names come from elsewhere.
 const MAX_METHODS: usize = 1_000;
 
+/// Methods that are found without a hash: the first ones that are called, which are mostly all there are.
+const FIRST: usize = 8;
+
 /// What unknown methods are called.
 const OTHER: &str = "other";
 
 type Methods = HashMap<Box<str>, Arc<Method>, BuildNames>;
+
+/// A method, and what it is found by.
+type Named = (Box<str>, Arc<Method>);
 
 /// Counts and times the calls of one channel. Made by [`Metrics::calls`](crate::Metrics::calls), for
 /// [`LbChannelBuilder::call_observer`](lb_tonic::LbChannelBuilder::call_observer).
@@ -56,6 +62,7 @@ struct Inner {
     instruments: Arc<Instruments>,
     labels: Labels,
     target: Arc<str>,
+    first: [OnceLock<Named>; FIRST],
     methods: ArcSwap<Methods>,
     other: Arc<Method>,
 }
@@ -66,6 +73,7 @@ impl CallMetrics {
         Self(Arc::new(Inner {
             instruments: Arc::clone(instruments),
             labels: labels.clone(),
+            first: Default::default(),
             methods: ArcSwap::default(),
             other: Arc::new(other),
             target,
@@ -84,6 +92,12 @@ impl Inner {
         }
         // No name of a method has a line break.
         let key = if custom.is_empty() { Cow::Borrowed(method) } else { Cow::Owned(format!("{method}\n{custom}")) };
+        for place in &self.first {
+            let (known, method) = place.get_or_init(|| ((&*key).into(), self.new_method(method, custom)));
+            if **known == *key {
+                return Arc::clone(method);
+            }
+        }
         match self.methods.load().get(&*key) {
             Some(method) => Arc::clone(method),
             None => self.add(&key, method, custom),
@@ -91,11 +105,16 @@ impl Inner {
     }
 
     #[cold]
+    fn new_method(&self, method: &str, custom: &str) -> Arc<Method> {
+        Arc::new(Method::new(&self.instruments, &self.labels, &self.target, method, custom))
+    }
+
+    #[cold]
     fn add(&self, key: &str, method: &str, custom: &str) -> Arc<Method> {
-        if self.methods.load().len() >= MAX_METHODS {
+        if FIRST + self.methods.load().len() >= MAX_METHODS {
             return Arc::clone(&self.other);
         }
-        let new = Arc::new(Method::new(&self.instruments, &self.labels, &self.target, method, custom));
+        let new = self.new_method(method, custom);
         self.methods.rcu(|methods| {
             let mut methods = Methods::clone(methods);
             methods.entry(key.into()).or_insert_with(|| Arc::clone(&new));

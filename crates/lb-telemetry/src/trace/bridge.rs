@@ -4,9 +4,9 @@
 //! either they are ours. Everything else is the same.
 
 #[cfg(feature = "otel-trace")]
-pub(super) use with::{of_current, of_span, set_parent};
+pub(super) use with::{is_in_one, of_current, of_span, set_parent};
 #[cfg(not(feature = "otel-trace"))]
-pub(super) use without::{of_current, of_span, set_parent};
+pub(super) use without::{is_in_one, of_current, of_span, set_parent};
 
 #[cfg(feature = "otel-trace")]
 mod with {
@@ -27,10 +27,13 @@ mod with {
 
     /// The context that calls of this task are in: that of its `tracing` span, or the one that was attached.
     pub(in crate::trace) fn of_current() -> Option<TraceContext> {
-        let span = Span::current();
-        // Most calls are made in neither.
-        let traced = if span.is_disabled() { None } else { of_span(&span) };
-        traced.or_else(|| Context::map_current(|context| if context.has_active_span() { of(context) } else { None }))
+        of_span(&Span::current()).or_else(|| Context::map_current(of))
+    }
+
+    /// Whether this task is in a span or a context at all.
+    #[inline]
+    pub(in crate::trace) fn is_in_one() -> bool {
+        !Span::current().is_disabled() || Context::map_current(Context::has_active_span)
     }
 
     /// Makes a span that has not been looked at the child of a span elsewhere.
@@ -64,6 +67,10 @@ mod without {
 
     pub(in crate::trace) fn of_current() -> Option<TraceContext> {
         None
+    }
+
+    pub(in crate::trace) fn is_in_one() -> bool {
+        false
     }
 
     pub(in crate::trace) fn set_parent(_: &Span, _: &TraceContext) {}

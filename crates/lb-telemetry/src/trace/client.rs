@@ -81,10 +81,29 @@ impl Tracing {
 impl CallObserver for Tracing {
     fn call(&self, call: &CallStart<'_>) -> Option<Arc<dyn CallTrace>> {
         let settings = &*self.settings;
-        let (span, mut context) = settings.begin(call);
-        let log = settings.log.as_ref().filter(|log| log.is_read());
+        let decision = settings.decide_alone(call);
+        if settings.log.is_none() && decision.is_some_and(Decision::is_nothing) {
+            return None;
+        }
+        settings.trace(call, decision)
+    }
+}
+
+impl Settings {
+    /// What becomes of a call that begins a trace, which most do and are not sampled: a look at whether there is a parent is cheaper than one at
+    /// what it says. `None` if it has one, or nobody asks.
+    #[inline]
+    fn decide_alone(&self, call: &CallStart<'_>) -> Option<Decision> {
+        let sampling = self.sampling.filter(|_| self.spans)?;
+        let has_parent = bridge::is_in_one() || TraceContext::is_set() || self.propagation.is_in(call.headers());
+        (!has_parent).then(|| sampling.decide(None))
+    }
+
+    fn trace(&self, call: &CallStart<'_>, decision: Option<Decision>) -> Option<Arc<dyn CallTrace>> {
+        let (span, mut context) = self.begin(call, decision);
+        let log = self.log.as_ref().filter(|log| log.is_read());
         if log.is_some() && context.is_none() {
-            context = settings.propagation.extract(call.headers());
+            context = self.propagation.extract(call.headers());
         }
         if span.is_disabled() && log.is_none() && context.is_none() {
             return None;
@@ -92,13 +111,11 @@ impl CallObserver for Tracing {
         let trace_id = context.as_ref().map(TraceContext::trace_id);
         let line = log.map(|log| CallLine::new(log, call, trace_id));
         let method = if span.is_disabled() { Box::default() } else { call.method().into() };
-        Some(Arc::new(TracedCall { propagation: settings.propagation, span: Handle::new(span), context, method, line }))
+        Some(Arc::new(TracedCall { propagation: self.propagation, span: Handle::new(span), context, method, line }))
     }
-}
 
-impl Settings {
     /// The span of a call and the context it is in, each if there is one.
-    fn begin(&self, call: &CallStart<'_>) -> (Span, Option<TraceContext>) {
+    fn begin(&self, call: &CallStart<'_>, alone: Option<Decision>) -> (Span, Option<TraceContext>) {
         let attached = bridge::of_current();
         let is_linked = attached.is_some();
         let outer = attached.or_else(TraceContext::current);
@@ -106,7 +123,7 @@ impl Settings {
             return (Span::none(), outer);
         }
         let came = if outer.is_none() && self.sampling.is_some() { self.propagation.extract(call.headers()) } else { None };
-        let decision = self.sampling.map(|sampling| sampling.decide(outer.as_ref().or(came.as_ref())));
+        let decision = alone.or_else(|| Some(self.sampling?.decide(outer.as_ref().or(came.as_ref()))));
         if let Some(decision) = decision.filter(|decision| !decision.sampled) {
             // What the caller has put into the headers itself travels by itself.
             return (Span::none(), outer.or_else(|| decision.told()));

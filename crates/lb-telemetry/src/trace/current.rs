@@ -22,6 +22,12 @@ impl TraceContext {
         CURRENT.with_borrow(Option::clone)
     }
 
+    /// Whether there is a [current](Self::current) one.
+    #[inline]
+    pub(super) fn is_set() -> bool {
+        CURRENT.with_borrow(Option::is_some)
+    }
+
     /// Does the work of `future` in this context: calls that it makes, and whatever asks for the [current](Self::current) one, are in it.
     /// Tasks that it spawns are not. Cancel safe if `future` is.
     ///

@@ -50,6 +50,16 @@ impl Propagation {
         }
     }
 
+    /// Whether a request brings something that could be a context.
+    #[inline]
+    pub(super) fn is_in(self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::W3c => has(headers, &TRACEPARENT),
+            Self::GrpcTraceBin => has(headers, &GRPC_TRACE),
+            Self::Off => false,
+        }
+    }
+
     /// Sends a context along, in place of what the headers say already.
     pub fn inject(self, context: &TraceContext, headers: &mut HeaderMap) {
         match self {
@@ -76,13 +86,15 @@ fn w3c(headers: &HeaderMap) -> Option<TraceContext> {
 }
 
 /// The value of a header that must not come twice: of two parents neither is believed.
-#[inline]
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
-    if headers.len() <= FEW && headers.keys().all(|known| known != name) {
-        return None;
-    }
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
+}
+
+/// Whether there is a header of this name.
+#[inline]
+fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    if headers.len() <= FEW { headers.keys().any(|known| known == name) } else { headers.contains_key(name) }
 }
 
 fn set(headers: &mut HeaderMap, name: &HeaderName, text: Option<&str>) {
@@ -182,6 +194,23 @@ mod tests {
             assert_eq!(Propagation::GrpcTraceBin.extract(&headers(&[("grpc-trace-bin", bad)])), None, "{bad:.40}");
         }
         assert_eq!(Propagation::W3c.extract(&sent), None);
+    }
+
+    #[test]
+    fn whether_there_is_a_parent_is_seen_among_few_headers_and_among_many() {
+        for others in [0, 1, 3, 4, 9] {
+            let mut came = HeaderMap::new();
+            for other in 0..others {
+                came.insert(HeaderName::try_from(format!("x-{other}")).unwrap(), HeaderValue::from_static("x"));
+            }
+            let all = [Propagation::W3c, Propagation::GrpcTraceBin, Propagation::Off];
+            let brings = |came: &HeaderMap| all.map(|propagation| propagation.is_in(came));
+            assert_eq!(brings(&came), [false; 3], "{others}");
+            came.insert(&TRACEPARENT, HeaderValue::from_static(PARENT));
+            assert_eq!(brings(&came), [true, false, false], "{others}");
+            came.insert(&GRPC_TRACE, HeaderValue::from_static(""));
+            assert_eq!(brings(&came), [true, true, false], "{others}");
+        }
     }
 
     #[test]

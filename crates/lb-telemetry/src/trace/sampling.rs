@@ -82,6 +82,11 @@ impl Sampling {
 }
 
 impl Decision {
+    /// Whether there is no span to be made, and nothing to be told.
+    pub(super) fn is_nothing(self) -> bool {
+        !self.sampled && !self.tells
+    }
+
     /// The context of the trace that the call begins, if it does: another one each time.
     pub(super) fn root(self) -> Option<TraceContext> {
         self.begins.map(|below| TraceContext::beginning(self.low(below), self.sampled))
