@@ -25,6 +25,8 @@ pub(crate) struct Book {
     pub(crate) waited: Vec<Option<Duration>>,
     /// Of each attempt, in the order of their ends: how long it took, bytes sent and received.
     pub(crate) attempts: Vec<(Duration, u64, u64)>,
+    /// Attempts whose end the call was told of.
+    attempted: usize,
     /// How long the call took, and was without an attempt.
     pub(crate) took: Option<(Duration, Duration)>,
     /// Of each attempt, in the order of their ends.
@@ -101,8 +103,18 @@ impl CallTrace for Shared {
         Some(Arc::new(attempt))
     }
 
+    fn attempted(&self, end: &AttemptEnd<'_>) {
+        self.0.write(|book| {
+            // Told of each, after its own trace and with the same words.
+            book.attempted += 1;
+            let told = (end.duration, end.sent, end.received);
+            assert_eq!((book.attempts.len(), book.attempts.last()), (book.attempted, Some(&told)), "{:?}", book.lines);
+        });
+    }
+
     fn end(&self, end: &CallEnd<'_>) {
         self.0.write(|book| {
+            assert_eq!(book.attempted, end.attempts as usize, "{:?}", book.lines);
             let (retries, transparent, hedges) = (end.retries, end.transparent_retries, end.hedges);
             book.lines.push(format!("end {:?} of {}: {retries} {transparent} {hedges}", end.code, end.attempts));
             assert!(book.took.replace((end.duration, end.retry_delay)).is_none(), "once: {:?}", book.lines);

@@ -120,12 +120,9 @@ impl Configured {
     }
 }
 
-#[inline]
 fn smaller(channel: Option<usize>, method: Option<u32>) -> Option<usize> {
-    // Most calls have no limit of their method.
-    let Some(method) = method else { return channel };
-    let method = usize::try_from(method).unwrap_or(usize::MAX);
-    Some(channel.map_or(method, |channel| channel.min(method)))
+    let method = method.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    [channel, method].into_iter().flatten().min()
 }
 
 #[cfg(test)]

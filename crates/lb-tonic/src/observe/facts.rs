@@ -28,11 +28,13 @@ impl<'a> CallStart<'a> {
     }
 
     /// The method without a leading slash, such as `shop.v1.Orders/Place`; what the caller wrote, which may be anything.
+    #[inline]
     pub fn method(&self) -> &'a str {
         self.path.strip_prefix('/').unwrap_or(self.path)
     }
 
     /// Whether a generated client calls, so that there are only as many methods as the program has. Others can be named by strangers.
+    #[inline]
     pub fn is_registered(&self) -> bool {
         self.extensions.get::<GrpcMethod<'static>>().is_some()
     }

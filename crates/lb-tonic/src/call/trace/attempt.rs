@@ -83,6 +83,14 @@ impl Flow {
         }
     }
 
+    /// The bytes of all messages in a whole body.
+    #[inline]
+    fn bytes_of(body: &[u8]) -> u64 {
+        let mut flow = Self::new(Direction::Sent);
+        flow.count(body);
+        flow.bytes
+    }
+
     /// The bytes of all messages.
     fn finish(&mut self) -> u64 {
         self.over = true;
@@ -102,24 +110,28 @@ impl SentWatch {
 }
 
 impl AttemptWatch {
-    /// An attempt of `call` that began at `started`.
+    /// An attempt that began at `started`, and that nobody wants to hear of yet.
     #[inline]
-    pub(super) fn begin(call: &CallWatch, start: &AttemptStart, started: Instant) -> Self {
-        let (mut traces, mut tells_messages) = (Few::new(), false);
-        call.traces.for_each(|trace| {
-            if let Some(trace) = trace.attempt(start) {
-                tells_messages |= trace.wants_messages();
-                traces.push(trace);
-            }
-        });
+    pub(super) fn new(started: Instant) -> Self {
         Self {
-            traces,
-            tells_messages,
+            traces: Few::new(),
+            tells_messages: false,
             started,
             sent: Sent::Whole(0),
             received: Flow::new(Direction::Received),
             ending: Ending::default(),
         }
+    }
+
+    /// Tells those who observe its call that it has begun.
+    #[inline]
+    pub(super) fn begin(&mut self, call: &CallWatch, start: &AttemptStart) {
+        call.traces.for_each(|trace| {
+            if let Some(trace) = trace.attempt(start) {
+                self.tells_messages |= trace.wants_messages();
+                self.traces.push(trace);
+            }
+        });
     }
 
     /// The next bytes of the response's body.
@@ -152,6 +164,7 @@ impl AttemptWatch {
     }
 
     /// It goes there; `now` is for the time it has waited, if it did.
+    #[inline]
     pub(super) fn placed(
         &self,
         call: &CallWatch,
@@ -160,30 +173,33 @@ impl AttemptWatch {
         policy: Option<&str>,
         headers: &mut HeaderMap,
     ) {
+        if self.traces.is_empty() {
+            return;
+        }
         let waited = waited.map(|now| now.saturating_duration_since(self.started));
         let placed = Placed::new(connected, waited, policy, &call.observers.shared);
         self.traces.for_each(|trace| trace.placed(&placed, headers));
     }
 
     /// It sends this.
+    #[inline]
     pub(super) fn sends(&mut self, body: &mut RequestBody) {
         match body.whole() {
-            Some(bytes) if !self.tells_messages => {
-                let mut flow = Flow::new(Direction::Sent);
-                flow.count(bytes);
-                self.sent = Sent::Whole(flow.bytes);
-            }
-            _ => {
-                let traces = if self.tells_messages { self.traces.clone() } else { Few::new() };
-                let watch = Arc::new(SentWatch { traces, flow: Mutex::new(Flow::new(Direction::Sent)) });
-                body.watch = Some(Arc::clone(&watch));
-                self.sent = Sent::Shared(watch);
-            }
+            Some(bytes) if !self.tells_messages => self.sent = Sent::Whole(Flow::bytes_of(bytes)),
+            _ => self.shares(body),
         }
     }
 
+    /// What it sends is counted where it is sent.
+    fn shares(&mut self, body: &mut RequestBody) {
+        let traces = if self.tells_messages { self.traces.clone() } else { Few::new() };
+        let watch = Arc::new(SentWatch { traces, flow: Mutex::new(Flow::new(Direction::Sent)) });
+        body.watch = Some(Arc::clone(&watch));
+        self.sent = Sent::Shared(watch);
+    }
+
     /// Tells its end, and what there is to be said of it; `given_up` is how what does not say so itself has ended.
-    #[inline]
+    #[inline(always)] // Twice, and most calls go by one of them.
     pub(super) fn end(&mut self, call: &CallWatch, moment: &Moment<'_>, given_up: Code) -> (Code, &str) {
         let code = self.ending.code.unwrap_or(given_up);
         let message = self.ending.message.as_deref().unwrap_or_default();
@@ -201,6 +217,7 @@ impl AttemptWatch {
             observers: &call.observers,
         };
         self.traces.for_each(|trace| trace.end(&end));
+        call.traces.for_each(|trace| trace.attempted(&end));
         (code, message)
     }
 }

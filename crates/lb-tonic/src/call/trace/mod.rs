@@ -32,7 +32,6 @@ pub(crate) use watch::Watched;
 
 use few::Few;
 use scores::Scores;
-use watch::Watch;
 
 /// Those who observe the calls of one channel.
 #[derive(Debug)]
@@ -64,7 +63,7 @@ impl Observers {
                 traces.push(trace);
             }
         }
-        (!traces.is_empty()).then(|| Watched::new(Watch::new(self, traces)))
+        (!traces.is_empty()).then(|| Watched::new(self, traces))
     }
 }
 

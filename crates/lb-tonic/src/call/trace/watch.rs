@@ -1,5 +1,6 @@
-//! The box that a call and its attempt are observed by.
+//! The box that a call and its attempt are observed by. Like the calls themselves, boxes are handed on by the calls of a thread.
 
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,14 @@ use super::attempt::AttemptWatch;
 use super::few::Few;
 use super::{CallGuard, CallWatch, Ledger, Moment, Observers, SharedCall};
 
+/// Boxes per thread that are kept for calls to come, of some 200 bytes each: as many as places of calls.
+const MAX_SPARE: usize = 256;
+
+thread_local! {
+    #[expect(clippy::vec_box, reason = "the boxes are what is handed on")]
+    static SPARE: RefCell<Vec<Box<Watch>>> = const { RefCell::new(Vec::new()) };
+}
+
 /// An attempt, and the call it is of; or a call that has none yet.
 pub(super) struct Watch {
     of: Of,
@@ -20,6 +29,8 @@ pub(super) struct Watch {
 
 /// Whose attempt it is.
 enum Of {
+    /// Nobody's: it is spare.
+    Nobody,
     /// A call's that nobody else knows of, and that has had no other.
     Alone(CallWatch),
     /// A shared call's; and whether its end is the call's.
@@ -27,28 +38,51 @@ enum Of {
 }
 
 impl Watch {
-    /// A call that begins.
-    pub(super) fn new(observers: &Arc<Observers>, traces: Few<dyn CallTrace>) -> Box<Self> {
-        let call = CallWatch { observers: Arc::clone(observers), traces, started: None };
-        Box::new(Self { of: Of::Alone(call), attempt: None })
+    /// A box of this thread that nobody has, or a new one.
+    #[inline]
+    fn spare() -> Box<Self> {
+        let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok().and_then(|mut spare| spare.pop())).ok().flatten();
+        spare.unwrap_or_else(|| Box::new(Self { of: Of::Nobody, attempt: None }))
+    }
+
+    /// Drops what is in it, and hands it on.
+    #[inline]
+    fn give_back(mut self: Box<Self>) {
+        self.of = Of::Nobody;
+        self.attempt = None;
+        // At the end of a thread its boxes may be gone before its calls.
+        let _ = SPARE.try_with(|spare| {
+            if let Ok(mut spare) = spare.try_borrow_mut()
+                && spare.len() < MAX_SPARE
+            {
+                spare.push(self);
+            }
+        });
     }
 
     #[cold]
-    fn give_up(&mut self) {
+    fn give_up(mut self: Box<Self>) {
         self.end(&Moment::without(Instant::now()));
+        self.give_back();
     }
 
     /// Tells the end of the attempt, and the call's if it is that too.
     fn end(&mut self, moment: &Moment<'_>) {
-        let Self { of, attempt } = self;
-        let (call, ledger, ends_call) = match of {
-            Of::Alone(call) => (&*call, Ledger { attempts: attempt.is_some().into(), ..Ledger::default() }, true),
-            Of::Shared(shared, answers) => (&shared.call, shared.ledger().end(moment.now), *answers),
-        };
+        let Self { of: Of::Alone(call), attempt } = self else { return self.end_shared(moment) };
+        let ledger = Ledger { attempts: attempt.is_some().into(), ..Ledger::default() };
         let given_up = ledger.given_up();
         let (code, message) = attempt.as_mut().map_or((given_up, ""), |attempt| attempt.end(call, moment, given_up));
-        if ends_call {
-            call.end(&ledger, code, message, moment);
+        call.end(&ledger, code, message, moment);
+    }
+
+    /// The same of a shared call's.
+    #[inline(never)]
+    fn end_shared(&mut self, moment: &Moment<'_>) {
+        let Self { of: Of::Shared(shared, answers), attempt: Some(attempt) } = self else { return };
+        let ledger = shared.ledger().end(moment.now);
+        let (code, message) = attempt.end(&shared.call, moment, ledger.given_up());
+        if *answers {
+            shared.call.end(&ledger, code, message, moment);
         }
     }
 }
@@ -57,15 +91,21 @@ impl Watch {
 pub(crate) struct Watched(Option<Box<Watch>>);
 
 impl Watched {
-    pub(super) fn new(watch: Box<Watch>) -> Self {
+    /// A call that begins.
+    #[inline]
+    pub(super) fn new(observers: &Arc<Observers>, traces: Few<dyn CallTrace>) -> Self {
+        let mut watch = Watch::spare();
+        watch.of = Of::Alone(CallWatch { observers: Arc::clone(observers), traces, started: None });
         Self(Some(watch))
     }
 
     /// An attempt of a shared call.
     pub(super) fn attempt_of(call: &Arc<SharedCall>, kind: AttemptKind, previous: u32, started: Instant) -> Self {
         let start = AttemptStart::new(kind, previous, call.ledger().begin(kind, started));
-        let attempt = AttemptWatch::begin(&call.call, &start, started);
-        Self::new(Box::new(Watch { of: Of::Shared(Arc::clone(call), false), attempt: Some(attempt) }))
+        let mut watch = Watch::spare();
+        watch.attempt.insert(AttemptWatch::new(started)).begin(&call.call, &start);
+        watch.of = Of::Shared(Arc::clone(call), false);
+        Self(Some(watch))
     }
 
     /// The call began then.
@@ -78,7 +118,8 @@ impl Watched {
     /// The first attempt of a call that nobody else knows of begins.
     pub(super) fn begin_attempt(&mut self, started: Instant) {
         if let Some(Watch { of: Of::Alone(call), attempt }) = self.0.as_deref_mut() {
-            *attempt = Some(AttemptWatch::begin(call, &AttemptStart::new(AttemptKind::First, 0, Duration::ZERO), started));
+            let start = AttemptStart::new(AttemptKind::First, 0, Duration::ZERO);
+            attempt.insert(AttemptWatch::new(started)).begin(call, &start);
         }
     }
 
@@ -91,6 +132,7 @@ impl Watched {
     pub(super) fn parts(&mut self) -> Option<(&CallWatch, &mut AttemptWatch)> {
         let Watch { of, attempt } = self.0.as_deref_mut()?;
         let call = match of {
+            Of::Nobody => return None,
             Of::Alone(call) => call,
             Of::Shared(shared, _) => &shared.call,
         };
@@ -99,18 +141,33 @@ impl Watched {
 
     /// Lets others know of the call too; `None` if they do.
     pub(super) fn share(&mut self) -> Option<Arc<SharedCall>> {
-        let alone = self.0.take_if(|watch| matches!(watch.of, Of::Alone(_)))?;
-        let Watch { of: Of::Alone(call), attempt } = *alone else { return None };
-        let begun = u32::from(attempt.is_some());
+        let watch = self.0.as_deref_mut()?;
+        let call = match std::mem::replace(&mut watch.of, Of::Nobody) {
+            Of::Alone(call) => call,
+            other => {
+                watch.of = other;
+                return None;
+            }
+        };
+        let begun = u32::from(watch.attempt.is_some());
         let ledger = Mutex::new(Ledger { attempts: begun, active: begun, ..Ledger::default() });
         let shared = Arc::new(SharedCall { call, ledger });
-        self.0 = attempt.is_some().then(|| Box::new(Watch { of: Of::Shared(Arc::clone(&shared), false), attempt }));
+        if watch.attempt.is_some() {
+            watch.of = Of::Shared(Arc::clone(&shared), false);
+        }
         Some(shared)
     }
 
     /// The attempt has answered: its end is the call's, whose own guard is `call` if others know of it.
+    #[inline]
     pub(crate) fn answers(&mut self, call: Option<CallGuard>) {
-        if let (Some(Watch { of: Of::Shared(_, answers), .. }), Some(mut call)) = (self.0.as_deref_mut(), call) {
+        if let Some(call) = call {
+            self.answers_shared(call);
+        }
+    }
+
+    fn answers_shared(&mut self, mut call: CallGuard) {
+        if let Some(Watch { of: Of::Shared(_, answers), .. }) = self.0.as_deref_mut() {
             *answers = true;
             call.0 = None;
         }
@@ -121,6 +178,7 @@ impl Watched {
     pub(crate) fn end(mut self, now: Instant, started: Instant, took: Duration, connected: &Arc<Connected>) {
         if let Some(mut watch) = self.0.take() {
             watch.end(&Moment { now, known: (started, took), connected: Some(connected) });
+            watch.give_back();
         }
     }
 }
@@ -129,7 +187,7 @@ impl Drop for Watched {
     #[inline]
     fn drop(&mut self) {
         // Where somebody still knows of it, it has been given up.
-        if let Some(watch) = &mut self.0 {
+        if let Some(watch) = self.0.take() {
             watch.give_up();
         }
     }
