@@ -26,7 +26,7 @@ pub(super) struct Method {
     instruments: Arc<Instruments>,
     labels: Vec<KeyValue>,
     started: BoundCounter<u64>,
-    attempts: Arc<Attempts>,
+    attempts: Attempts,
     durations: ByStatus<BoundHistogram<f64>>,
     retries: OnceLock<BoundHistogram<u64>>,
     transparent_retries: OnceLock<BoundHistogram<u64>>,
@@ -39,13 +39,13 @@ impl Method {
         let of_method = labels.of_method(target, method, custom);
         Self {
             started: instruments.started.bind(&of_method),
-            attempts: Arc::new(Attempts {
+            attempts: Attempts {
                 instruments: Arc::clone(instruments),
                 labels: labels.clone(),
                 of_method: of_method.clone(),
                 nowhere: ByStatus::default(),
                 by_locality: RwLock::default(),
-            }),
+            },
             instruments: Arc::clone(instruments),
             labels: of_method,
             durations: ByStatus::default(),
@@ -67,7 +67,11 @@ impl Method {
 impl CallTrace for Method {
     fn attempt(&self, _start: &AttemptStart) -> Option<Arc<dyn AttemptTrace>> {
         self.started.add(1);
-        Some(Arc::clone(&self.attempts) as Arc<dyn AttemptTrace>)
+        None
+    }
+
+    fn attempted(&self, end: &AttemptEnd<'_>) {
+        self.attempts.end(end);
     }
 
     fn end(&self, end: &CallEnd<'_>) {
@@ -89,7 +93,7 @@ impl CallTrace for Method {
     }
 }
 
-/// Hears of every attempt of one method.
+/// The attempts of one method.
 struct Attempts {
     instruments: Arc<Instruments>,
     labels: Labels,
@@ -138,12 +142,6 @@ impl Attempts {
             let new = || Arc::new(Somewhere { locality: name, series: ByStatus::default() });
             Arc::clone(all.entry(key).or_insert_with(new))
         })
-    }
-}
-
-impl AttemptTrace for Attempts {
-    fn wants_messages(&self) -> bool {
-        false
     }
 
     fn end(&self, end: &AttemptEnd<'_>) {

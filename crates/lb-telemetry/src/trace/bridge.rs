@@ -50,7 +50,8 @@ mod with {
         let known = span.span_context();
         let (trace, id) = (known.trace_id().to_bytes(), known.span_id().to_bytes());
         let mut context = TraceContext::new(u128::from_be_bytes(trace), u64::from_be_bytes(id), known.trace_flags().to_u8())?;
-        context.state = checked_state(&known.trace_state().header());
+        let state = known.trace_state().header();
+        context.state = if state.is_empty() { None } else { checked_state(&state) };
         Some(context)
     }
 }

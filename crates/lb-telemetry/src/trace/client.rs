@@ -264,8 +264,7 @@ impl AttemptTrace for TracedAttempt {
         if span.is_disabled() {
             return;
         }
-        span.record("evenkeel.endpoint", placed.endpoint().key().as_str());
-        span.record("evenkeel.policy", placed.policy());
+        tracing::record_all!(span, evenkeel.endpoint = placed.endpoint().key().as_str(), evenkeel.policy = placed.policy());
         if let Some(waited) = placed.waited() {
             let waited = waited.as_secs_f64();
             tracing::debug!(target: "evenkeel::delay", parent: &*span, waited, "Delayed LB pick complete");

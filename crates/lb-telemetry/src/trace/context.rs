@@ -95,10 +95,10 @@ impl TraceContext {
     /// As a `traceparent`.
     pub fn traceparent(&self) -> String {
         let mut text = String::with_capacity(LENGTH);
-        text.push_str("00");
-        for (number, digits) in [(self.trace.get(), 32), (self.span.get().into(), 16), (self.flags.into(), 2)] {
-            text.push('-');
-            text.extend((0..digits).rev().map(|digit| char::from(DIGITS[(number >> (4 * digit)) as usize & 0xf])));
+        let (trace, span) = (digits(self.trace.get()), digits(self.span.get().into()));
+        let flags = digits(self.flags.into());
+        for part in ["00-", written(&trace), "-", written(&span[16..]), "-", written(&flags[30..])] {
+            text.push_str(part);
         }
         text
     }
@@ -129,6 +129,21 @@ impl TraceContext {
     }
 }
 
+/// All 32 hexadecimal digits of a number, by pairs: a traced call writes five numbers.
+fn digits(number: u128) -> [u8; 32] {
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    }
+    digits
+}
+
+/// They are ASCII.
+fn written(digits: &[u8]) -> &str {
+    str::from_utf8(digits).unwrap_or_default()
+}
+
 /// Lower-case hexadecimal digits, at most 32; the recommendation knows no others.
 fn hex(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| {
@@ -143,13 +158,13 @@ fn hex(digits: &[u8]) -> Option<u128> {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        f.write_str(written(&digits(self.0.get())))
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(written(&digits(self.0.get().into())[16..]))
     }
 }
 

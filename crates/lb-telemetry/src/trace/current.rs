@@ -3,7 +3,7 @@
 //! A server's layer sets it while the handler runs, and calls that the handler makes find it, without OpenTelemetry and without a
 //! `tracing` subscriber.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,6 +14,8 @@ use super::context::TraceContext;
 
 thread_local! {
     static CURRENT: RefCell<Option<TraceContext>> = const { RefCell::new(None) };
+    /// Whether there is one: for calls that only ask that, which are most, and need no borrowing and no look at whether the thread ends.
+    static IS_SET: Cell<bool> = const { Cell::new(false) };
 }
 
 impl TraceContext {
@@ -25,7 +27,7 @@ impl TraceContext {
     /// Whether there is a [current](Self::current) one.
     #[inline]
     pub(super) fn is_set() -> bool {
-        CURRENT.with_borrow(Option::is_some)
+        IS_SET.get()
     }
 
     /// Does the work of `future` in this context: calls that it makes, and whatever asks for the [current](Self::current) one, are in it.
@@ -72,12 +74,14 @@ pub(super) struct Entered(Option<TraceContext>);
 
 impl Entered {
     pub(super) fn new(context: &TraceContext) -> Self {
+        IS_SET.set(true);
         Self(CURRENT.replace(Some(context.clone())))
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
+        IS_SET.set(self.0.is_some());
         CURRENT.set(self.0.take());
     }
 }

@@ -30,13 +30,10 @@ thread_local! {
 
 /// Whether a call is sampled, of a share of `below` in [`ALL`].
 pub(super) fn takes(below: u64) -> bool {
-    COUNTDOWN.with(|countdown| {
-        let now = countdown.get();
-        let (taken, next) =
-            if now.below == below { step(now, ids::number) } else { step(drawn(below, ids::number()), ids::number) };
-        countdown.set(next);
-        taken
-    })
+    let now = COUNTDOWN.get();
+    let (taken, next) = step(if now.below == below { now } else { drawn(below, ids::number()) }, ids::number);
+    COUNTDOWN.set(next);
+    taken
 }
 
 /// Whether the next call is taken, and what is left then; `draw` is asked for 64 random bits if it is.

@@ -45,7 +45,8 @@
 //! # The rest
 //!
 //! **What it costs.** Nothing without [`Tracing`]. With it and without a subscriber that wants spans or lines, two looks at what is wanted and one
-//! at the thread's context. A call that is not sampled pays the look at the context and one number drawn.
+//! at the thread's context. A call that is not sampled pays a look at whether there is a context, and a step of a
+//! countdown to the next that is: some 150 instructions.
 //!
 //! **Bounds.** Names are cut after 256 bytes of method, and a server's words after 1 024. Of a context that comes, what is not well formed is dropped: two
 //! `traceparent`s, bad digits, a `tracestate` with a bad member or more than 32, `baggage` beyond 8 kB. A `tracestate` beyond 512 bytes

@@ -14,6 +14,9 @@ use super::context::{SpanId, TraceContext};
 /// Bytes of a method in a name. Methods of generated code are shorter; strangers can name one as they like.
 const LONGEST_METHOD: usize = 256;
 
+/// Bytes of the longest word before it: `Attempt`.
+const LONGEST_KIND: usize = 7;
+
 /// Bytes of a server's words in a status.
 const LONGEST_MESSAGE: usize = 1_024;
 
@@ -23,17 +26,47 @@ pub(super) struct Name<'a>(pub(super) &'static str, pub(super) &'a str);
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(kind, method) = self;
-        write!(f, "{kind}.")?;
-        let mut rest = cut(method.trim_start_matches('/'), LONGEST_METHOD);
-        // In pieces: a character at a time is most of what a span costs.
-        while let Some((at, special)) = rest.char_indices().find(|(_, character)| *character == '/' || character.is_control()) {
-            f.write_str(&rest[..at])?;
-            // A name is shown to people, and written into lines.
-            f.write_char(if special == '/' { '.' } else { '?' })?;
-            rest = &rest[at + special.len_utf8()..];
+        let method = cut(method.trim_start_matches('/'), LONGEST_METHOD);
+        let mut name = [0; LONGEST_KIND + 1 + LONGEST_METHOD];
+        // In one piece, as nearly all can be: piece by piece the text that it becomes part of grows as often, which is much of what a span costs.
+        match joined(&mut name, kind, method) {
+            Some(name) => f.write_str(name),
+            None => {
+                write!(f, "{kind}.")?;
+                method.chars().try_for_each(|character| f.write_char(shown(character)))
+            }
         }
-        f.write_str(rest)
     }
+}
+
+/// As a name shows it: it is read by people, and written into lines.
+fn shown(character: char) -> char {
+    match character {
+        '/' => '.',
+        character if character.is_control() => '?',
+        character => character,
+    }
+}
+
+/// The name in this memory, if it is of ASCII and fits.
+fn joined<'a>(name: &'a mut [u8], kind: &str, method: &str) -> Option<&'a str> {
+    if !method.is_ascii() {
+        return None;
+    }
+    let name = name.get_mut(..kind.len() + 1 + method.len())?;
+    let (start, rest) = name.split_at_mut(kind.len());
+    start.copy_from_slice(kind.as_bytes());
+    let written = rest.iter_mut().zip(b"/".iter().chain(method.as_bytes()));
+    written.for_each(|(to, from)| {
+        *to = if *from == b'/' {
+            b'.'
+        } else if from.is_ascii_control() {
+            b'?'
+        } else {
+            *from
+        }
+    });
+    str::from_utf8(name).ok()
 }
 
 /// As many bytes of a text as are allowed, and no half character.
@@ -75,10 +108,15 @@ pub(super) fn context(span: &Span, parent: Option<TraceContext>, root: impl FnOn
 
 /// Writes ids of our own on a span that has none of OpenTelemetry's.
 pub(super) fn identify(span: &Span, context: &TraceContext, parent: Option<SpanId>) {
-    span.record("trace_id", display(context.trace_id()));
-    span.record("span_id", display(context.span_id()));
-    if let Some(parent) = parent {
-        span.record("parent_span_id", display(parent));
+    // At once: each time a subscriber has to find the span.
+    match parent {
+        Some(parent) => tracing::record_all!(
+            span,
+            trace_id = %context.trace_id(),
+            span_id = %context.span_id(),
+            parent_span_id = %parent
+        ),
+        None => tracing::record_all!(span, trace_id = %context.trace_id(), span_id = %context.span_id()),
     }
 }
 
