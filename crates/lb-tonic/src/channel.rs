@@ -27,7 +27,7 @@ use tower_service::Service;
 
 use crate::breakers::NoBreaker;
 use crate::builder::LbChannelBuilder;
-use crate::call::{Call, Configured, Head, LastFailure, ResponseBody, find_endpoint};
+use crate::call::{Call, Configured, Exchange, Head, LastFailure, Read, ResponseBody, find_endpoint};
 use crate::endpoints::EndpointInfo;
 use crate::error::CallError;
 use crate::events::Events;
@@ -280,7 +280,8 @@ impl LbChannel {
         let mut request = Request::new(());
         request.extensions_mut().insert(options);
         let arrival = self.handle.shared().limits.flood()?;
-        let (mut head, ()) = Head::new(request);
+        let read = Read::new(&mut request);
+        let (mut head, ()) = Head::new(request, read);
         // No method is called.
         head.configured = Configured::none();
         self.handle.shared().limits.admit(arrival, &head)?;
@@ -348,10 +349,20 @@ impl Service<Request<Body>> for LbChannel {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Call {
+    fn call(&mut self, mut request: Request<Body>) -> Call {
         let begun = self.handle.config().observers.as_ref().and_then(|observers| observers.begin(&request));
         match self.handle.shared().limits.flood() {
-            Ok(arrival) => self.begin(request, arrival, begun),
+            Ok(arrival) => {
+                let (handle, tally) = (Arc::clone(&self.handle), self.handle.birth().tally());
+                let (read, mut call) = (Read::new(&mut request), Call::new());
+                if let Some(seat @ None) = call.seat() {
+                    *seat = Some(Exchange::new(handle, tally, read, request));
+                    if let Some(exchange) = seat {
+                        self.begin(exchange, arrival, begun);
+                    }
+                }
+                call
+            }
             Err(shed) => Call::refused(Arc::clone(&self.handle), shed, begun),
         }
     }

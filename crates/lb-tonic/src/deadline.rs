@@ -25,12 +25,12 @@ impl Deadline {
     }
 }
 
-/// The timeout in a call's headers; `None` if there is none or it cannot be read (servers ignore such a header too).
-pub(crate) fn header_timeout(headers: &HeaderMap) -> Option<Duration> {
-    parse(header::get(headers, &header::TIMEOUT)?.as_bytes())
+/// What a `grpc-timeout` says; `None` if it cannot be read (servers ignore such a header too).
+pub(crate) fn parse(value: &HeaderValue) -> Option<Duration> {
+    parse_bytes(value.as_bytes())
 }
 
-fn parse(value: &[u8]) -> Option<Duration> {
+fn parse_bytes(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > MAX_DIGITS {
         return None;
@@ -74,10 +74,10 @@ mod tests {
         for (text, nanos) in
             [("1H", 3_600_000_000_000), ("2M", 120_000_000_000), ("3S", 3_000_000_000), ("4m", 4_000_000), ("5u", 5_000), ("6n", 6)]
         {
-            assert_eq!(parse(text.as_bytes()), Some(Duration::from_nanos(nanos)), "{text}");
+            assert_eq!(parse_bytes(text.as_bytes()), Some(Duration::from_nanos(nanos)), "{text}");
         }
         for text in ["", "S", "1", "1s", "-1S", "123456789S", "1.5S", " 1S"] {
-            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+            assert_eq!(parse_bytes(text.as_bytes()), None, "{text:?}");
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     fn what_is_written_is_read_back_and_never_shorter() {
         for nanos in [0, 1, 999, 1_000_000, 1_500_000_001, 99_999_999_999, 3_600_000_000_000_000, u64::MAX] {
             let timeout = Duration::from_nanos(nanos);
-            let read = parse(format_timeout(timeout).as_bytes()).unwrap();
+            let read = parse_bytes(format_timeout(timeout).as_bytes()).unwrap();
             assert!(read >= timeout && read <= timeout + timeout / 1000 + Duration::from_micros(1), "{timeout:?} became {read:?}");
         }
     }

@@ -4,14 +4,13 @@
 //! call costs no box; transports of other connectors are behind one.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, response};
 use http_body::{Body as _, Frame};
 use lb_transport::{
     ConnectAttempt, ConnectError, Connection, Connector, H2Body, H2Transport, ResponseFuture, TransportError, TransportErrorKind,
@@ -40,6 +39,8 @@ pub(crate) trait OtherTransport: Send + Sync + 'static {
 pub(crate) enum AttemptFuture {
     H2(ResponseFuture<RequestBody>),
     Other(BoxFuture<'static, Result<Response<Body>, BoxError>>),
+    /// The body of a response of another transport whose head has been handed out.
+    Answered(Body),
 }
 
 /// The body of a response.
@@ -77,14 +78,24 @@ impl AnyTransport {
         }
     }
 
-    /// Sends a request at once, if it can be sent; the attempt is to be polled next.
+    /// Sends a request at once, if it can be sent, and takes its headers; the attempt is to be polled next.
     #[inline]
-    pub(crate) fn start(&self, cx: &mut Context<'_>, head: Request<()>, body: RequestBody) -> AttemptFuture {
+    pub(crate) fn start(&self, cx: &mut Context<'_>, uri: &Uri, headers: &mut HeaderMap, body: RequestBody) -> AttemptFuture {
         match self {
-            Self::H2(transport) => AttemptFuture::H2(transport.start(cx, head, body)),
-            Self::Other(_) => self.send(head, body),
+            Self::H2(transport) => AttemptFuture::H2(transport.start(cx, uri, headers, body.into_payload())),
+            Self::Other(_) => self.send(request(uri.clone(), std::mem::take(headers)), body),
         }
     }
+}
+
+/// What every gRPC request has, and these.
+pub(crate) fn request(uri: Uri, headers: HeaderMap) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = Method::POST;
+    *head.uri_mut() = uri;
+    *head.version_mut() = Version::HTTP_2;
+    *head.headers_mut() = headers;
+    head
 }
 
 impl fmt::Debug for AnyTransport {
@@ -99,21 +110,67 @@ impl fmt::Debug for AnyTransport {
 impl AttemptFuture {
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<AnyBody>, AttemptError>> {
+        let mut head = None;
+        ready!(self.poll_head(cx, &mut head))?;
+        Poll::Ready(match head {
+            Some(head) => Ok(Response::from_parts(head, self.take_body())),
+            None => Err(AttemptError::over()),
+        })
+    }
+
+    /// Puts the response's head there, if it has come; the body can be [taken](Self::take_body) then.
+    #[inline]
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>, head: &mut Option<response::Parts>) -> Poll<Result<(), AttemptError>> {
         match self {
-            Self::H2(future) => Pin::new(future).poll(cx).map(|result| match result {
-                Ok(response) => Ok(response.map(AnyBody::H2)),
-                Err(error) => Err(AttemptError::from(&error)),
-            }),
-            Self::Other(future) => future.as_mut().poll(cx).map(|result| match result {
-                Ok(response) => Ok(response.map(AnyBody::Other)),
-                Err(error) => Err(AttemptError::of_other(error)),
-            }),
+            Self::H2(future) => future.poll_head(cx, head).map_err(|error| AttemptError::from(&error)),
+            Self::Other(future) => match ready!(future.as_mut().poll(cx)) {
+                Ok(response) => {
+                    let (parts, body) = response.into_parts();
+                    *self = Self::Answered(body);
+                    *head = Some(parts);
+                    Poll::Ready(Ok(()))
+                }
+                Err(error) => Poll::Ready(Err(AttemptError::of_other(error))),
+            },
+            Self::Answered(_) => Poll::Ready(Err(AttemptError::over())),
+        }
+    }
+
+    /// The next of the body of the response whose head there was, where it is.
+    #[inline]
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AttemptError>>> {
+        match self {
+            Self::H2(future) => match future.body_mut() {
+                Some(body) => Pin::new(body).poll_frame(cx).map_err(|error| AttemptError::from(&error)),
+                None => Poll::Ready(None),
+            },
+            Self::Answered(body) => poll_other(body, cx),
+            Self::Other(_) => Poll::Ready(None),
+        }
+    }
+
+    pub(crate) fn is_end_stream(&self) -> bool {
+        match self {
+            Self::H2(future) => future.body().is_none_or(H2Body::is_end_stream),
+            Self::Answered(body) => body.is_end_stream(),
+            Self::Other(_) => true,
+        }
+    }
+
+    /// The body of the response whose head there was; once.
+    #[inline]
+    pub(crate) fn take_body(&mut self) -> AnyBody {
+        match self {
+            Self::H2(future) => future.take_body().map_or_else(AnyBody::empty, AnyBody::H2),
+            Self::Answered(body) => AnyBody::Other(std::mem::take(body)),
+            Self::Other(_) => AnyBody::empty(),
         }
     }
 }
 
 impl AnyBody {
     /// Without content.
+    #[cold]
     pub(crate) fn empty() -> Self {
         Self::Other(Body::empty())
     }
@@ -122,7 +179,7 @@ impl AnyBody {
     pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AttemptError>>> {
         match self {
             Self::H2(body) => Pin::new(body).poll_frame(cx).map_err(|error| AttemptError::from(&error)),
-            Self::Other(body) => Pin::new(body).poll_frame(cx).map_err(|status| AttemptError::of_other(status.into())),
+            Self::Other(body) => poll_other(body, cx),
         }
     }
 
@@ -134,7 +191,12 @@ impl AnyBody {
     }
 }
 
+fn poll_other(body: &mut Body, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AttemptError>>> {
+    Pin::new(body).poll_frame(cx).map_err(|status| AttemptError::of_other(status.into()))
+}
+
 impl From<&TransportError> for AttemptError {
+    #[cold]
     fn from(error: &TransportError) -> Self {
         // The caller's own stream failed: it says how, and gRPC's table does not know better.
         if let Some(status) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Status>()) {
@@ -151,6 +213,12 @@ impl From<&TransportError> for AttemptError {
 }
 
 impl AttemptError {
+    /// It was polled once more than futures may be.
+    #[cold]
+    fn over() -> Self {
+        Self { kind: AttemptErrorKind::Lost, reason: "the attempt was polled after it had ended".into() }
+    }
+
     /// gRPC's code for it.
     pub(crate) fn code(&self) -> Code {
         match self.kind {

@@ -50,7 +50,7 @@ mod socket_info;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 mod tls;
 
-pub use call::{H2Body, H2Transport, ResponseFuture};
+pub use call::{H2Body, H2Transport, Payload, ResponseFuture};
 pub use config::{TransportConfig, TransportConfigError};
 pub use connector::{ConnectAttempt, Connection, ConnectionHandle, Connector};
 pub use dial::{Deadline, interleave, race};

@@ -120,9 +120,12 @@ impl Configured {
     }
 }
 
+#[inline]
 fn smaller(channel: Option<usize>, method: Option<u32>) -> Option<usize> {
-    let method = method.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    [channel, method].into_iter().flatten().min()
+    // Most calls have no limit of their method.
+    let Some(method) = method else { return channel };
+    let method = usize::try_from(method).unwrap_or(usize::MAX);
+    Some(channel.map_or(method, |channel| channel.min(method)))
 }
 
 #[cfg(test)]

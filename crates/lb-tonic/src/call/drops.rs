@@ -7,7 +7,7 @@ use crate::error::CallError;
 use crate::snapshot::ChannelSnapshot;
 
 use super::Head;
-use super::calling::{Calling, State};
+use super::exchange::{Exchange, State};
 
 impl Head {
     /// Tries the attempt, if it has not been tried and the channel is READY: what waits for a connection is not to fail instead.
@@ -33,7 +33,7 @@ impl Head {
     }
 }
 
-impl Calling {
+impl Exchange {
     /// It is over before it begins.
     #[cold]
     pub(crate) fn refuse(&mut self, error: CallError) {
@@ -43,10 +43,12 @@ impl Calling {
     /// Its first attempt is dropped before an endpoint was sought. Who observes it has an attempt that failed, as of any other pick.
     #[cold]
     pub(crate) fn dropped(&mut self, error: CallError) {
-        self.share(None);
-        self.head.follow.seeks(|| true);
-        self.head.follow.not_placed(&error);
-        self.handle.shared().pick_failed(&error);
+        if let Some(question) = &mut self.question {
+            question.share(None);
+            question.head.follow.seeks(|| true);
+            question.head.follow.not_placed(&error);
+            question.handle.shared().pick_failed(&error);
+        }
         self.refuse(error);
     }
 }

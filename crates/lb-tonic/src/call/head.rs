@@ -1,8 +1,9 @@
 //! What a call is, apart from its body and where it goes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
+use http::{Request, request};
 use lb_core::retry::Attempts;
 use lb_core::{PickHints, Slot};
 use smallvec::SmallVec;
@@ -22,14 +23,14 @@ use super::retained::Retained;
 use super::trace::Follow;
 
 /// Path, metadata, wishes and history of a call.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Head {
-    pub(crate) uri: Uri,
-    /// The caller's, until the first attempt takes them; restored for a later one.
-    pub(crate) headers: HeaderMap,
+    /// The headers are the caller's until the first attempt takes them, and restored for a later one. The extensions are kept for the memory
+    /// they have.
+    pub(crate) request: request::Parts,
     retained: Retained,
-    /// The request's own, kept for the memory they have.
-    pub(crate) extensions: Extensions,
+    /// How long the call may take, as its headers say.
+    pub(super) timeout: Option<Duration>,
     /// Whether the request came with extensions, and its response gets some.
     pub(crate) extended: bool,
     /// `None` is the common case and costs nothing.
@@ -53,16 +54,44 @@ pub(crate) struct Head {
     pub(crate) follow: Follow,
 }
 
+impl Default for Head {
+    fn default() -> Self {
+        let (head, ()) = Self::new(Request::new(()), Read::default());
+        head
+    }
+}
+
+/// What is read in a request before it becomes a call.
+#[derive(Default)]
+pub(crate) struct Read {
+    extended: bool,
+    hints: Option<Box<PickHints>>,
+    retained: Retained,
+    timeout: Option<Duration>,
+}
+
+impl Read {
+    /// Takes the wishes.
+    #[inline]
+    pub(crate) fn new<B>(request: &mut Request<B>) -> Self {
+        let extended = !request.extensions().is_empty();
+        let options = if extended { request.extensions_mut().remove::<PickOptions>() } else { None };
+        let hints = options.map(|options| Box::new(options.hints));
+        let (retained, timeout) = Retained::new(request.headers());
+        Self { extended, hints, retained, timeout }
+    }
+}
+
 impl Head {
-    pub(crate) fn new<B>(request: Request<B>) -> (Self, B) {
-        let (mut parts, body) = request.into_parts();
-        let extended = !parts.extensions.is_empty();
-        let hints = parts.extensions.remove::<PickOptions>().map(|options| Box::new(options.hints));
+    /// Moves alone, so that it can be made where it stays.
+    #[inline]
+    pub(crate) fn new<B>(request: Request<B>, read: Read) -> (Self, B) {
+        let (request, body) = request.into_parts();
+        let Read { extended, hints, retained, timeout } = read;
         let head = Self {
-            uri: parts.uri,
-            headers: parts.headers,
-            retained: Retained::default(),
-            extensions: parts.extensions,
+            request,
+            retained,
+            timeout,
             extended,
             hints,
             configured: Configured::default(),
@@ -78,53 +107,39 @@ impl Head {
         (head, body)
     }
 
-    /// The request of the attempt of `guard`, which takes the headers.
-    pub(super) fn request(&mut self, mut body: RequestBody, guard: &mut Guard) -> (Request<()>, RequestBody) {
-        if self.retained.is_empty() {
-            self.retained = Retained::new(&self.headers);
-        }
+    /// Makes headers and body what the attempt of `guard` sends.
+    #[inline]
+    pub(super) fn place(&mut self, body: &mut RequestBody, guard: &mut Guard) {
         let previous = self.attempts.previous();
         if previous > 0 {
-            self.headers.insert(&header::PREVIOUS_ATTEMPTS, previous.into());
+            self.request.headers.insert(&header::PREVIOUS_ATTEMPTS, previous.into());
         }
         let policy = self.hints.as_deref().or_else(|| self.configured.hints()).and_then(|hints| hints.policy.as_deref());
-        self.follow.placed(&mut self.headers, &mut body, guard, policy);
-        let mut head = Request::new(());
-        *head.method_mut() = Method::POST;
-        *head.uri_mut() = self.uri.clone();
-        *head.version_mut() = Version::HTTP_2;
-        *head.headers_mut() = std::mem::take(&mut self.headers);
-        (head, body)
+        self.follow.placed(&mut self.request.headers, body, guard, policy);
     }
 
     /// Makes ready for another attempt.
     pub(crate) fn restore(&mut self) {
         self.spared = false;
-        // An attempt that found no endpoint has not taken them.
-        if !self.retained.is_empty() {
-            self.headers = self.retained.restore();
-        }
+        self.request.headers = self.retained.restore();
     }
 
     /// The same call for an attempt of its own beside others, the latest of `attempts`.
     pub(super) fn fork(&self, attempts: Attempts) -> Self {
-        Self {
-            uri: self.uri.clone(),
-            headers: self.headers.clone(),
-            retained: Retained::default(),
-            extensions: Extensions::new(),
-            extended: false,
+        let mut fork = Self {
             hints: self.hints.clone(),
             configured: self.configured.clone(),
             tried: self.tried.clone(),
             unusable: self.unusable.clone(),
             attempts,
-            spared: false,
-            history: History::default(),
             session_home: self.session_home.clone(),
             session_until: self.session_until,
             follow: self.follow.fork(),
-        }
+            ..Self::default()
+        };
+        fork.request.uri = self.request.uri.clone();
+        fork.request.headers = self.request.headers.clone();
+        fork
     }
 
     pub(crate) fn is_unusable(&self, connected: &Arc<Connected>) -> bool {
@@ -134,7 +149,7 @@ impl Head {
     /// Looks up what the service config says of the call, if that is not known yet.
     #[inline]
     pub(crate) fn configure(&mut self, rules: &Rules) {
-        self.configured.look_up(rules, self.uri.path(), &mut self.hints);
+        self.configured.look_up(rules, self.request.uri.path(), &mut self.hints);
     }
 
     /// What the call wishes, or its method for it.

@@ -22,7 +22,7 @@ use crate::deadline;
 use crate::error::{CallError, WaitingFor};
 use crate::observe::AttemptKind;
 use crate::shared::Handle;
-use crate::transport::{AnyBody, AttemptError, AttemptFuture};
+use crate::transport::{AnyBody, AttemptError, AttemptFuture, request};
 
 use super::guard::Guard;
 use super::head::Head;
@@ -64,7 +64,6 @@ enum Stage {
 /// The attempt that answered.
 pub(super) struct Won {
     pub(super) response: Response<AnyBody>,
-    pub(super) status: Option<Code>,
     pub(super) guard: Guard,
 }
 
@@ -143,9 +142,9 @@ impl Hedging {
         epoch: u32,
         attempts: Attempts,
     ) -> Poll<Result<Won, Status>> {
-        let status = result.as_ref().ok().and_then(trailers_only);
+        let status = result.as_ref().ok().and_then(|response| trailers_only(response.headers()));
         let result = match result {
-            Ok(response) if is_answer(&response, status) => return Poll::Ready(Ok(self.won(response, status, guard, epoch))),
+            Ok(response) if is_answer(response.status(), status) => return Poll::Ready(Ok(self.won(response, guard, epoch))),
             result => result,
         };
         if self.content.is_superseded(epoch) {
@@ -207,11 +206,11 @@ impl Hedging {
         Poll::Ready(Err(self.head.history.surface(last, why)))
     }
 
-    fn won(&mut self, response: Response<AnyBody>, status: Option<Code>, guard: Guard, epoch: u32) -> Won {
+    fn won(&mut self, response: Response<AnyBody>, guard: Guard, epoch: u32) -> Won {
         self.content.commit(Some(epoch));
         throttle(&self.handle).succeeded();
         self.running.clear();
-        Won { response, status, guard }
+        Won { response, guard }
     }
 
     /// What the call goes on with once an attempt has answered.
@@ -233,17 +232,17 @@ impl Hedging {
 
     /// Sends an attempt, unless too much was sent already by others.
     fn send(&mut self, mut head: Head, mut guard: Guard) -> Poll<Result<Won, Status>> {
-        let Some((body, epoch)) = self.content.hedge() else {
+        let Some((mut body, epoch)) = self.content.hedge() else {
             self.hedges.freeze();
             let step = self.hedges.withdrawn();
             return self.step(step);
         };
         if let Some(deadline) = self.deadline {
-            deadline::set_remaining(&mut head.headers, deadline, Instant::now());
+            deadline::set_remaining(&mut head.request.headers, deadline, Instant::now());
         }
         self.head.tried.push(guard.connected.slot);
-        let (head_of_attempt, body) = head.request(body, &mut guard);
-        let attempt = guard.connected.transport.send(head_of_attempt, body);
+        head.place(&mut body, &mut guard);
+        let attempt = guard.connected.transport.send(request(head.request.uri, head.request.headers), body);
         self.running.push(Hedge { attempts: head.attempts, stage: Stage::Sending { attempt, guard, epoch } });
         self.stirred = true;
         Poll::Pending

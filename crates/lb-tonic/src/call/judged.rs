@@ -1,6 +1,6 @@
 //! What an attempt amounts to.
 
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 use lb_core::retry::{Ending, Pushback, Reached};
 use tonic::Code;
 
@@ -38,16 +38,16 @@ impl std::fmt::Debug for Cause {
 
 /// The status in the headers of a response, which is all of it then ("Trailers-Only").
 #[inline]
-pub(super) fn trailers_only<B>(response: &Response<B>) -> Option<Code> {
-    code(response.headers())
+pub(super) fn trailers_only(headers: &HeaderMap) -> Option<Code> {
+    code(headers)
 }
 
 /// Whether the response is one, or a success without messages, rather than a failure.
 #[inline]
-pub(super) fn is_answer<B>(response: &Response<B>, status: Option<Code>) -> bool {
+pub(super) fn is_answer(http: StatusCode, status: Option<Code>) -> bool {
     match status {
         Some(code) => code == Code::Ok,
-        None => response.status() == http::StatusCode::OK,
+        None => http == StatusCode::OK,
     }
 }
 
@@ -72,7 +72,7 @@ impl Failed {
             }
             Ok(response) => match http_failure(&guard.connected, &response) {
                 Some(error) => (error.code(), Reached::Server, Cause::Error(error)),
-                None => (trailers_only(&response).unwrap_or(Code::Unknown), Reached::Server, Cause::Answer(response)),
+                None => (trailers_only(response.headers()).unwrap_or(Code::Unknown), Reached::Server, Cause::Answer(response)),
             },
         };
         let pushback = match &cause {

@@ -6,91 +6,63 @@
 
 use std::cell::RefCell;
 
-use super::calling::Calling;
-use super::response_body::Answering;
+use super::exchange::Exchange;
 
-/// Places per thread that are kept for calls to come, of some hundreds of bytes each; more calls than that at once on one thread allocate.
+/// Rooms per thread that are kept for calls to come, of about a kilobyte each; more calls than that at once on one thread allocate.
 const MAX_SPARE: usize = 256;
 
 thread_local! {
-    #[expect(clippy::vec_box, reason = "the boxes are what is handed on")]
-    static SPARE: RefCell<Vec<Box<Stage>>> = const { RefCell::new(Vec::new()) };
+    static SPARE: RefCell<Vec<Room>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What a call is at present.
-#[expect(clippy::large_enum_variant, reason = "in memory that is there for the larger one")]
-enum Stage {
-    /// None.
-    Spare,
-    Calling(Calling),
-    Answering(Answering),
-}
-
-/// The place of one call; given back, and what is in it dropped, when this is dropped.
+/// A room that is let to a call; given back, and what is in it dropped, when this is dropped.
 #[derive(Default)]
-pub(super) struct Leased(Option<Box<Stage>>);
+pub(super) struct Leased(Option<Room>);
+
+/// The memory of one call; `None` is nobody.
+type Room = Box<Option<Exchange>>;
 
 impl Leased {
+    /// An empty room.
     #[inline]
-    pub(super) fn new(calling: Calling) -> Self {
+    pub(super) fn new() -> Self {
         let spare = SPARE.try_with(|spare| spare.try_borrow_mut().ok().and_then(|mut spare| spare.pop())).ok().flatten();
-        let mut place = spare.unwrap_or_else(|| Box::new(Stage::Spare));
-        *place = Stage::Calling(calling);
-        Self(Some(place))
+        Self(Some(spare.unwrap_or_default()))
     }
 
-    /// The call, until it is answered.
+    /// Where its call is to be.
     #[inline]
-    pub(super) fn calling(&mut self) -> Option<&mut Calling> {
-        match self.0.as_deref_mut() {
-            Some(Stage::Calling(calling)) => Some(calling),
-            _ => None,
-        }
+    pub(super) fn seat(&mut self) -> Option<&mut Option<Exchange>> {
+        self.0.as_deref_mut()
     }
 
-    /// It is answered: what only the question needed is dropped.
+    /// Its call.
     #[inline]
-    pub(super) fn answered(&mut self) -> Self {
-        let mut place = self.0.take();
-        if let Some(place) = &mut place
-            && let Stage::Calling(calling) = &mut **place
-        {
-            let answering = calling.answer();
-            **place = Stage::Answering(answering);
-        }
-        Self(place)
+    pub(super) fn get(&mut self) -> Option<&mut Exchange> {
+        self.0.as_deref_mut()?.as_mut()
     }
 
-    /// Its response, from then on.
     #[inline]
-    pub(super) fn answering(&mut self) -> Option<&mut Answering> {
-        match self.0.as_deref_mut() {
-            Some(Stage::Answering(answering)) => Some(answering),
-            _ => None,
-        }
-    }
-
-    pub(super) fn look(&self) -> (Option<&Calling>, Option<&Answering>) {
-        match self.0.as_deref() {
-            Some(Stage::Calling(calling)) => (Some(calling), None),
-            Some(Stage::Answering(answering)) => (None, Some(answering)),
-            Some(Stage::Spare) | None => (None, None),
-        }
+    pub(super) fn look(&self) -> Option<&Exchange> {
+        self.0.as_deref()?.as_ref()
     }
 }
 
 impl Drop for Leased {
     #[inline]
     fn drop(&mut self) {
-        let Some(mut place) = self.0.take() else { return };
-        *place = Stage::Spare;
-        // At the end of a thread its places may be gone before its calls.
+        let Some(mut room) = self.0.take() else { return };
+        *room = None;
+        // At the end of a thread its rooms may be gone before its calls.
         let _ = SPARE.try_with(|spare| {
             if let Ok(mut spare) = spare.try_borrow_mut()
                 && spare.len() < MAX_SPARE
             {
-                spare.push(place);
+                spare.push(room);
             }
         });
     }
 }
+
+/// What a thread keeps is bounded by this times [`MAX_SPARE`].
+const _: () = assert!(size_of::<Option<Exchange>>() <= 1024);

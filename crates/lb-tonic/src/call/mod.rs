@@ -1,4 +1,4 @@
-//! One call, from the caller's request to the response's headers.
+//! One call, from the caller's request to the response's trailers.
 //!
 //! ```text
 //! Opening ── body looked at ──> has a pick? ── yes ──> Sending ── headers ──> response
@@ -10,14 +10,15 @@
 //! that finds no endpoint at once *seeks*: it waits for the next generation and picks again, until it finds one, its policy says
 //! no, or its deadline passes. A call with a hedging policy is in one more state, `Hedging`, with an attempt or several at once, from its
 //! first attempt on. A seek is boxed; everything before and after it is in memory that calls hand on to each other ([`leased`]), so a call that
-//! finds its endpoint at once allocates nothing here but the [`PickedEndpoint`](crate::PickedEndpoint) of its response.
+//! finds its endpoint at once allocates nothing here but the [`PickedEndpoint`](crate::PickedEndpoint) of its response, and is copied nowhere: it is
+//! made, sent and read where it stands.
 //!
 //! Cancel safe: dropping the future at any point takes the call off its endpoint's books and resets its stream.
 
 mod again;
-mod calling;
 mod configured;
 mod drops;
+mod exchange;
 mod failure;
 mod guard;
 mod head;
@@ -26,6 +27,8 @@ mod history;
 mod judged;
 mod leased;
 mod message_size;
+mod progress;
+mod question;
 mod replay;
 mod request_body;
 mod response_body;
@@ -40,23 +43,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::Response;
 use tonic::Status;
-use tonic::body::Body;
 
 use crate::error::CallError;
 use crate::shared::Handle;
 
-pub(crate) use calling::Calling;
 pub(crate) use configured::Configured;
+pub(crate) use exchange::Exchange;
 pub(crate) use failure::{failure, http_failure};
 pub(crate) use guard::{Guard, Placement};
-pub(crate) use head::Head;
+pub(crate) use head::{Head, Read};
 pub(crate) use message_size::{Messages, Passage};
 pub(crate) use request_body::RequestBody;
 pub use response_body::ResponseBody;
 pub(crate) use search::find_endpoint;
-pub(crate) use seek::{LastFailure, Picked, pick_by_policy, pick_first};
+pub(crate) use seek::{LastFailure, Picked, ask, is_plain, pick_by_policy, pick_first};
 pub(crate) use trace::{Observers, Watched};
 
 use leased::Leased;
@@ -66,22 +68,26 @@ use leased::Leased;
 pub struct Call(Leased);
 
 impl Call {
-    /// A call that has yet to be [prepared](Calling::prepare), and to find its endpoint.
+    /// An empty room for one.
     #[inline]
-    pub(crate) fn new(handle: Arc<Handle>, request: Request<Body>) -> Self {
-        Self(Leased::new(Calling::new(handle, request)))
+    pub(crate) fn new() -> Self {
+        Self(Leased::new())
     }
 
     /// A call that is over before it begins.
     #[cold]
     pub(crate) fn refused(handle: Arc<Handle>, error: CallError, begun: Option<Watched>) -> Self {
-        Self(Leased::new(Calling::refused(handle, error, begun)))
+        let mut call = Self::new();
+        if let Some(seat) = call.seat() {
+            *seat = Some(Exchange::refused(handle, error, begun));
+        }
+        call
     }
 
-    /// What it is, until it is answered.
+    /// Where the call is to be.
     #[inline]
-    pub(crate) fn calling(&mut self) -> Option<&mut Calling> {
-        self.0.calling()
+    pub(crate) fn seat(&mut self) -> Option<&mut Option<Exchange>> {
+        self.0.seat()
     }
 }
 
@@ -90,17 +96,17 @@ impl Future for Call {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let place = &mut self.get_mut().0;
-        let Some(calling) = place.calling() else { return Poll::Ready(Err(calling::over())) };
-        let head = ready!(calling.poll(cx))?;
-        Poll::Ready(Ok(Response::from_parts(head, ResponseBody::new(place.answered()))))
+        let Some(exchange) = place.get() else { return Poll::Ready(Err(exchange::over())) };
+        let head = ready!(exchange.poll(cx))?;
+        Poll::Ready(Ok(Response::from_parts(head, ResponseBody::new(std::mem::take(place)))))
     }
 }
 
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.look() {
-            (Some(calling), _) => calling.fmt(f),
-            _ => f.write_str("Call (done)"),
+            Some(exchange) => exchange.fmt(f),
+            None => f.write_str("Call (done)"),
         }
     }
 }

@@ -3,12 +3,14 @@
 //! A unary request is one piece of bytes, and sending it again is cloning a reference. A stream is recorded as it is sent, up to
 //! a limit, until the call is committed by response headers; a later attempt replays the record and goes on with the rest.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
+use lb_transport::Payload;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -23,14 +25,12 @@ use crate::repeats::{Allowance, Budget};
 /// counter that all of them share.
 const UNCOUNTED: usize = 4 * 1024;
 
-/// A request while it is found out whether it is unary. Taking a second look at the body after the first piece is the only way:
+/// A request before it is found out whether it is unary. Taking a second look at the body after the first piece is the only way:
 /// tonic's request bodies do not say beforehand that they have ended.
 #[derive(Debug)]
 pub(crate) struct Beginning {
     source: Body,
-    taken: [Option<Bytes>; 2],
-    whole: bool,
-    limit: Option<MessageSize>,
+    limit: Option<usize>,
 }
 
 /// What a call sends, in a form that can be sent again.
@@ -65,52 +65,43 @@ enum Outgoing {
 }
 
 impl Beginning {
+    #[inline]
     pub(crate) fn new(source: Body) -> Self {
-        Self { source, taken: [None, None], whole: false, limit: None }
+        Self { source, limit: None }
     }
 
     /// Limits messages, before any was looked at.
     pub(crate) fn limit(&mut self, limit: usize) {
-        self.limit = Some(MessageSize::new("request", limit));
+        self.limit = Some(limit);
     }
 
-    /// Looks at what is there now; never waits, because a stream's headers must go out before its first message.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
-        for place in 0..self.taken.len() {
-            match poll_data(&mut self.source, cx)? {
-                Poll::Ready(Some(bytes)) => {
-                    if let Some(limit) = &mut self.limit {
-                        limit.check(&bytes)?;
-                    }
-                    self.taken[place] = Some(bytes);
-                }
-                Poll::Ready(None) => {
-                    self.whole = true;
-                    break;
-                }
-                Poll::Pending => break,
+    /// What the call sends, by what is there of it now; never waits, because a stream's headers must go out before its first message.
+    /// `limited` says whether a policy may send it again: then what is kept of it is limited, even if it is one piece; transparent retries
+    /// alone keep that, which is cheap, for it is not copied.
+    #[inline]
+    pub(crate) fn content(&mut self, cx: &mut Context<'_>, allowance: &Allowance, limited: bool) -> Result<Content, Status> {
+        let mut limit = self.limit.map(|limit| MessageSize::new("request", limit));
+        let mut next = |source: &mut Body| {
+            let polled = poll_data(source, cx)?;
+            if let (Poll::Ready(Some(bytes)), Some(limit)) = (&polled, &mut limit) {
+                limit.check(bytes)?;
             }
-        }
-        Ok(())
-    }
-
-    /// What the call sends. `limited` says whether a policy may send it again: then what is kept of it is limited, even if it is
-    /// one piece; transparent retries alone keep that, which is cheap, for it is not copied.
-    pub(crate) fn take_content(&mut self, allowance: &Allowance, limited: bool) -> Content {
-        let [first, second] = &mut self.taken;
-        let first = first.take();
-        if self.whole && second.is_none() {
-            let size = first.as_ref().map_or(0, Bytes::len);
-            if !limited || size < UNCOUNTED.min(allowance.per_call + 1) {
-                return Content::Unary(first, None);
-            }
-            if let Some(held) = Held::new(size, allowance) {
-                return Content::Unary(first, Some(held));
-            }
-        }
-        let kept = first.into_iter().chain(second.take()).collect();
+            Ok::<_, Status>(polled)
+        };
+        let (kept, whole) = match next(&mut self.source)? {
+            Poll::Ready(None) => return Ok(Content::Unary(None, None)),
+            Poll::Pending => (VecDeque::new(), false),
+            Poll::Ready(Some(first)) => match next(&mut self.source)? {
+                Poll::Ready(None) => match Content::unary(first, allowance, limited) {
+                    Ok(content) => return Ok(content),
+                    Err(first) => ([first].into(), true),
+                },
+                Poll::Ready(Some(second)) => ([first, second].into(), false),
+                Poll::Pending => ([first].into(), false),
+            },
+        };
         let source = std::mem::take(&mut self.source);
-        Content::Stream(Replay::new(source, self.limit.take(), kept, self.whole, allowance.clone()))
+        Ok(Content::Stream(Replay::new(source, limit, kept, whole, allowance.clone())))
     }
 }
 
@@ -134,6 +125,18 @@ impl Default for Content {
 }
 
 impl Content {
+    /// All of it in one piece; given back if that is more than may be kept.
+    #[inline]
+    fn unary(bytes: Bytes, allowance: &Allowance, limited: bool) -> Result<Self, Bytes> {
+        if !limited || bytes.len() < UNCOUNTED.min(allowance.per_call + 1) {
+            return Ok(Self::Unary(Some(bytes), None));
+        }
+        match Held::new(bytes.len(), allowance) {
+            Some(held) => Ok(Self::Unary(Some(bytes), Some(held))),
+            None => Err(bytes),
+        }
+    }
+
     /// A body for the next attempt; `None` if what was sent is no longer there to be sent again.
     pub(crate) fn attempt(&self) -> Option<RequestBody> {
         match self {
@@ -192,6 +195,15 @@ impl RequestBody {
         match &self.content {
             Outgoing::Unary(bytes) => Some(bytes.as_deref().unwrap_or_default()),
             Outgoing::Stream(_) | Outgoing::Once(_) => None,
+        }
+    }
+
+    /// What the transport is given: a piece that nobody counts needs no body around it.
+    #[inline]
+    pub(crate) fn into_payload(self) -> Payload<Self> {
+        match self {
+            Self { content: Outgoing::Unary(Some(bytes)), watch: None } => Payload::Whole(bytes),
+            body => Payload::Body(body),
         }
     }
 

@@ -7,80 +7,70 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::error::{CallError, WaitingFor};
 use crate::header;
-use crate::transport::{AnyBody, AttemptError, AttemptErrorKind};
+use crate::transport::{AttemptError, AttemptErrorKind};
 
+use super::exchange::Exchange;
 use super::failure;
 use super::guard::Guard;
 use super::history::status_of;
 use super::leased::Leased;
-use super::message_size::MessageSize;
 
 /// What a call's response carries. The call counts as in flight at its endpoint until the trailers are read or this is dropped.
 pub struct ResponseBody(Leased);
 
-/// A call that is answered, until its trailers.
-pub(super) struct Answering {
-    body: AnyBody,
-    guard: Option<Guard>,
-    deadline: Option<Pin<Box<Sleep>>>,
-    limit: Option<Box<MessageSize>>,
-}
-
-impl Answering {
-    pub(super) fn new(body: AnyBody, guard: Option<Guard>, deadline: Option<Pin<Box<Sleep>>>, limit: Option<usize>) -> Self {
-        let limit = limit.map(|limit| Box::new(MessageSize::new("response", limit)));
-        Self { body, guard, deadline, limit }
-    }
-
-    /// Ends the call in the books.
-    fn finish(&mut self, code: Code) -> Option<Guard> {
+impl Exchange {
+    /// Ends the call in the books, once what there is to say about its end has been said.
+    #[inline]
+    fn finish(&mut self, code: Code, say: impl FnOnce(&mut Guard)) {
         self.deadline = None;
-        let mut guard = self.guard.take()?;
-        guard.ends(code);
-        Some(guard)
+        if let Some(guard) = &mut self.guard {
+            guard.ends(code);
+            say(guard);
+            self.guard = None;
+        }
     }
 
+    #[cold]
     fn fail(&mut self, error: &AttemptError) -> Status {
         let cancelled = error.kind == AttemptErrorKind::Failed(Code::Cancelled as i32);
-        if cancelled && self.deadline.as_ref().is_some_and(|deadline| deadline.deadline() <= Instant::now()) {
+        if cancelled && self.deadline.as_ref().is_some_and(|deadline| deadline.at <= Instant::now()) {
             // The server's clock was a moment ahead of ours: it is the deadline that ended the stream.
             return self.exceeded();
         }
-        match self.finish(error.code()) {
-            Some(mut guard) => {
-                let failure = failure(&guard.connected, error);
-                guard.explain(|| failure.to_string());
-                failure.into()
-            }
-            None => Status::unavailable(&*error.reason),
-        }
+        let mut status = None;
+        self.finish(error.code(), |guard| {
+            let failure = failure(&guard.connected, error);
+            guard.explain(|| failure.to_string());
+            status = Some(failure.into());
+        });
+        status.unwrap_or_else(|| Status::unavailable(&*error.reason))
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+    fn poll_end_of_time(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         match &mut self.deadline {
-            Some(deadline) => ready!(deadline.as_mut().poll(cx)),
+            Some(deadline) => ready!(deadline.sleep.as_mut().poll(cx)),
             None => return Poll::Pending,
         }
         Poll::Ready(self.exceeded())
     }
 
+    #[cold]
     fn exceeded(&mut self) -> Status {
-        let mut guard = self.finish(Code::DeadlineExceeded);
-        let endpoint = guard.as_ref().map(|guard| guard.connected.endpoint.key().clone());
+        let endpoint = self.guard.as_ref().map(|guard| guard.connected.endpoint.key().clone());
         let waiting_for = endpoint.map_or(WaitingFor::Endpoint(None), WaitingFor::Body);
         let error = CallError::DeadlineExceeded { waiting_for };
-        if let Some(guard) = &mut guard {
-            guard.explain(|| error.to_string());
-        }
+        self.finish(Code::DeadlineExceeded, |guard| guard.explain(|| error.to_string()));
         error.into()
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+    /// Reads what passes by.
+    #[inline]
+    fn look(&mut self, frame: &Frame<Bytes>) -> Result<(), Status> {
         if let Some(trailers) = frame.trailers_ref() {
             let code = code(trailers).unwrap_or(Code::Unknown);
             if let Some(guard) = &mut self.guard {
@@ -89,36 +79,43 @@ impl Answering {
                     guard.explain(|| status_of(trailers.clone()).message().to_owned());
                 }
             }
-            self.finish(code);
+            self.finish(code, |_| {});
         } else if let Some(data) = frame.data_ref() {
             if let Some(watch) = self.guard.as_mut().and_then(Guard::watch) {
                 watch.received(data);
             }
             if let Some(Err(error)) = self.limit.as_mut().map(|limit| limit.check(data)) {
-                if let Some(mut guard) = self.finish(Code::ResourceExhausted) {
-                    guard.explain(|| error.to_string());
-                }
+                self.finish(Code::ResourceExhausted, |guard| guard.explain(|| error.to_string()));
                 return Err(error.into());
             }
         }
-        Ok(frame)
+        Ok(())
+    }
+
+    /// The server's end of the stream, after which there is nothing: the status came with the headers, or never.
+    fn ended(&mut self) {
+        self.deadline = None;
+        if let Some(guard) = &mut self.guard
+            && !guard.has_ended()
+        {
+            guard.ends(Code::Unknown);
+        }
+        self.guard = None;
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match self.body.poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(self.take(frame))),
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(&error)))),
+        let polled = self.state.poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => match self.look(frame) {
+                Ok(()) => polled.map_err(|error| self.fail(&error)),
+                Err(status) => Poll::Ready(Some(Err(status))),
+            },
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.fail(error)))),
             Poll::Ready(None) => {
-                // The status came with the headers, or never.
-                self.deadline = None;
-                if let Some(mut guard) = self.guard.take()
-                    && !guard.has_ended()
-                {
-                    guard.ends(Code::Unknown);
-                }
+                self.ended();
                 Poll::Ready(None)
             }
-            Poll::Pending => self.poll_deadline(cx).map(|status| Some(Err(status))),
+            Poll::Pending => self.poll_end_of_time(cx).map(|status| Some(Err(status))),
         }
     }
 }
@@ -148,14 +145,14 @@ impl Body for ResponseBody {
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match self.get_mut().0.answering() {
-            Some(answering) => answering.poll_frame(cx),
+        match self.get_mut().0.get() {
+            Some(exchange) => exchange.poll_frame(cx),
             None => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.look().1.is_none_or(|answering| answering.body.is_end_stream())
+        self.0.look().is_none_or(|exchange| exchange.state.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -165,7 +162,7 @@ impl Body for ResponseBody {
 
 impl std::fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let guard = self.0.look().1.and_then(|answering| answering.guard.as_ref());
+        let guard = self.0.look().and_then(|exchange| exchange.guard.as_ref());
         f.debug_struct("ResponseBody").field("guard", &guard).finish_non_exhaustive()
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::error::{CallError, WaitingFor};
 use crate::queue::QueuedAt;
+use crate::request_limit::RequestSlot;
 use crate::shared::Handle;
 use crate::snapshot::ChannelSnapshot;
 
@@ -83,52 +84,55 @@ pub(crate) fn pick<'a>(handle: &Handle, snapshot: &'a ChannelSnapshot, head: &He
         Some(sessions) => sessions.pick(handle.shared(), snapshot, head, scratch),
         None => pick_by_policy(snapshot, head, scratch),
     };
-    if let (Picked::Connected(placement), Some(hints)) = (&mut picked, &head.hints) {
-        placement.extra = hints.cost.saturating_sub(1);
-    }
-    if let Picked::Connected(placement) = &mut picked {
-        // With neither there is nothing that others could wait for.
-        if slot.is_some() || placement.permit.is_some() {
-            placement.queue = handle.queue().cloned();
-        }
-        placement.slot = slot;
-    }
+    take(handle, head, slot, &mut picked);
     picked
 }
 
+/// Takes what the attempt takes of limits and capacity.
+fn take(handle: &Handle, head: &Head, slot: Option<RequestSlot>, picked: &mut Picked<'_>) {
+    let Picked::Connected(placement) = picked else { return };
+    if let Some(hints) = &head.hints {
+        placement.extra = hints.cost.saturating_sub(1);
+    }
+    // With neither there is nothing that others could wait for.
+    if slot.is_some() || placement.permit.is_some() {
+        placement.queue = handle.queue().cloned();
+    }
+    placement.slot = slot;
+}
+
 /// Asks a snapshot for an endpoint that meets the call's wishes.
-#[inline]
 pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scratch: &mut Scratch) -> Picked<'a> {
+    ask(snapshot, head, scratch, Picked::Connected, |other| other)
+}
+
+/// The same, for who goes on with the answer where it is made: `placed` with an endpoint, `other` with anything else.
+#[inline]
+pub(crate) fn ask<'a, T>(
+    snapshot: &'a ChannelSnapshot,
+    head: &Head,
+    scratch: &mut Scratch,
+    placed: impl FnOnce(Placement<'a>) -> T,
+    other: impl FnOnce(Picked<'a>) -> T,
+) -> T {
     let hints = head.wishes().unwrap_or_else(|| &NO_WISHES);
     let at = Instant::now();
-    let mut args = PickArgs::new(at.into_std(), head.uri.path(), &head.headers, hints, scratch).with_tried(&head.tried);
+    let (path, headers) = (head.request.uri.path(), &head.request.headers);
+    let mut args = PickArgs::new(at.into_std(), path, headers, hints, scratch).with_tried(&head.tried);
     let choice = snapshot.core.choose(&mut args);
     let (token, probe, connect) = (args.token, args.probe, args.connect);
     if let Some(slot) = probe {
         snapshot.probe(slot);
     }
-    match choice {
-        Choice::Pick { slot, feedback, permit } => {
-            let reads_load = snapshot.core.load_reports.per_call;
-            let place = |connected| {
-                let feedback = feedback.cloned();
+    other(match choice {
+        Choice::Pick { slot, feedback, permit } => match snapshot.connected(slot) {
+            Some(connected) => {
+                let (reads_load, feedback) = (snapshot.core.load_reports.per_call, feedback.cloned());
                 let (tie, extra, slot, queue) = (None, 0, None, None);
-                Picked::Connected(Placement {
-                    connected,
-                    at,
-                    token,
-                    feedback,
-                    connect,
-                    tie,
-                    reads_load,
-                    extra,
-                    permit,
-                    slot,
-                    queue,
-                })
-            };
-            snapshot.connected(slot).map_or(Picked::Wait, place)
-        }
+                return placed(Placement { connected, at, token, feedback, connect, tie, reads_load, extra, permit, slot, queue });
+            }
+            None => Picked::Wait,
+        },
         Choice::Connect(slot) => Picked::Connect(slot),
         Choice::Queue => Picked::Wait,
         Choice::Fail(error) => Picked::Fail(error.message),
@@ -137,7 +141,13 @@ pub(crate) fn pick_by_policy<'a>(snapshot: &'a ChannelSnapshot, head: &Head, scr
         Choice::UnknownPolicy => Picked::MissingPolicy(hints.policy.clone().unwrap_or_default()),
         // The core may learn to answer more than this channel knows.
         _ => Picked::Wait,
-    }
+    })
+}
+
+/// Whether a call goes where a policy says without further ado: sessions, limits, queues and costs, which most calls do not have, have no say.
+#[inline]
+pub(crate) fn is_plain(handle: &Handle, head: &Head) -> bool {
+    handle.max_requests().is_none() && head.hints.is_none() && handle.queue().is_none() && handle.sessions().is_none()
 }
 
 type Found = Result<(Box<Seek>, Guard), (Box<Seek>, CallError)>;

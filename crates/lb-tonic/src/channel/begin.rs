@@ -1,29 +1,17 @@
 //! The beginning of a call, on its caller's task.
 
-use std::sync::Arc;
-
-use http::Request;
-use tonic::body::Body;
-
-use crate::call::{Call, Calling, Guard, Picked, Watched, pick_first};
+use crate::call::{Exchange, Guard, Picked, Placement, Watched, ask, is_plain, pick_first};
 use crate::error::CallError;
 use crate::limits::Arrival;
+use crate::shared::Handle;
 
 use super::LbChannel;
 
 impl LbChannel {
-    /// Made where the caller wants it, and not moved: a call is some hundreds of bytes.
-    pub(super) fn begin(&mut self, request: Request<Body>, arrival: Arrival, begun: Option<Watched>) -> Call {
-        let mut call = Call::new(Arc::clone(&self.handle), request);
-        if let Some(calling) = call.calling() {
-            self.look(calling, arrival, begun);
-        }
-        call
-    }
-
     #[inline]
-    fn look(&mut self, call: &mut Calling, arrival: Arrival, begun: Option<Watched>) {
-        let placed = match self.handle.shared().limits.admit(arrival, &call.head) {
+    pub(super) fn begin(&mut self, call: &mut Exchange, arrival: Arrival, begun: Option<Watched>) {
+        let Some(question) = &call.question else { return };
+        let placed = match self.handle.shared().limits.admit(arrival, &question.head) {
             Ok(()) => self.place(call),
             Err(shed) => {
                 call.refuse(shed);
@@ -43,21 +31,37 @@ impl LbChannel {
     /// # Errors
     /// It is dropped.
     #[inline]
-    fn place(&mut self, call: &mut Calling) -> Result<(), CallError> {
-        if let Some(sessions) = self.handle.sessions() {
-            sessions.prepare(&mut call.head);
+    fn place(&mut self, call: &mut Exchange) -> Result<(), CallError> {
+        let Some(question) = &mut call.question else { return Ok(()) };
+        let (handle, head) = (&self.handle, &mut question.head);
+        if let Some(sessions) = handle.sessions() {
+            sessions.prepare(head);
         }
         let snapshot = self.snapshot.load();
-        call.head.survive(snapshot, &mut self.scratch)?;
-        call.head.configure(&snapshot.rules);
+        head.survive(snapshot, &mut self.scratch)?;
+        head.configure(&snapshot.rules);
         call.prepare();
+        let Exchange { question: Some(question), guard, .. } = call else { return Ok(()) };
         let began = self.picks.begin();
         // Anything else is decided, or waited for, by the call itself.
-        if let Picked::Connected(placement) = pick_first(&self.handle, snapshot, &call.head, &mut self.scratch) {
-            placement.connect.into_iter().for_each(|slot| self.handle.shared().inbox.connect(slot));
-            call.guard = Some(Guard::new(placement));
-            self.picks.picked(began, &self.handle.shared().selection);
+        let placed = match is_plain(handle, &question.head) {
+            true => ask(snapshot, &question.head, &mut self.scratch, |placement| take(handle, guard, placement), |_| false),
+            false => match pick_first(handle, snapshot, &question.head, &mut self.scratch) {
+                Picked::Connected(placement) => take(handle, guard, placement),
+                _ => false,
+            },
+        };
+        if placed {
+            self.picks.picked(began, &handle.shared().selection);
         }
         Ok(())
     }
+}
+
+/// The call goes there: its guard, of which it has none yet, is made where it stays.
+#[inline]
+fn take(handle: &Handle, seat: &mut Option<Guard>, placement: Placement<'_>) -> bool {
+    placement.connect.into_iter().for_each(|slot| handle.shared().inbox.connect(slot));
+    seat.get_or_insert_with(|| Guard::new(placement));
+    true
 }

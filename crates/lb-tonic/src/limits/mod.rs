@@ -124,7 +124,7 @@ impl ChannelLimits {
     #[inline]
     pub(crate) fn admit(&self, arrival: Arrival, head: &Head) -> Result<(), CallError> {
         let Some(now) = arrival.0 else { return Ok(()) };
-        let caller = Caller { now, method: head.uri.path(), headers: &head.headers, hints: head.hints.as_deref() };
+        let caller = Caller { now, method: head.request.uri.path(), headers: &head.request.headers, hints: head.hints.as_deref() };
         Ok(self.door.load().admit(&caller, &self.hasher)?)
     }
 

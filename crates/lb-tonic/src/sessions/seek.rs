@@ -76,7 +76,7 @@ impl ChannelSessions {
     pub(crate) fn prepare(&self, head: &mut Head) {
         match &self.way {
             Way::Table(_) => {}
-            Way::Token(tokens) if tokens.covers(head.uri.path()) => head.session_home = tokens.read(&head.headers),
+            Way::Token(tokens) if tokens.covers(head.request.uri.path()) => head.session_home = tokens.read(&head.request.headers),
             Way::Token(_) => {}
             Way::Hash(policy) => {
                 if let Some(hints) = &mut head.hints {
@@ -101,7 +101,7 @@ impl ChannelSessions {
                 Some(session) => self.by_table((store, session), shared, snapshot, head, scratch),
                 None => pick_by_policy(snapshot, head, scratch),
             },
-            Way::Token(tokens) if tokens.covers(head.uri.path()) => self.by_token(tokens, snapshot, head, scratch),
+            Way::Token(tokens) if tokens.covers(head.request.uri.path()) => self.by_token(tokens, snapshot, head, scratch),
             Way::Token(_) | Way::Hash(_) => pick_by_policy(snapshot, head, scratch),
         }
     }
@@ -126,7 +126,7 @@ impl ChannelSessions {
         let none = PickHints::default();
         let hints = head.hints.as_deref().unwrap_or(&none);
         for _ in 0..RACES {
-            let mut args = PickArgs::new(now.into_std(), head.uri.path(), &head.headers, hints, scratch);
+            let mut args = PickArgs::new(now.into_std(), head.request.uri.path(), &head.request.headers, hints, scratch);
             let standing = |name: &str| index.standing(name, snapshot, (head, &mut args), self.patience);
             let choice = match store.seek(session, now, &self.rules, standing) {
                 Sought::Use { place, ticket } => {
@@ -165,7 +165,7 @@ impl ChannelSessions {
         let none = PickHints::default();
         let hints = head.hints.as_deref().unwrap_or(&none);
         let verdict = head.session_home.as_ref().map(|home| {
-            let mut args = PickArgs::new(now.into_std(), head.uri.path(), &head.headers, hints, scratch);
+            let mut args = PickArgs::new(now.into_std(), head.request.uri.path(), &head.request.headers, hints, scratch);
             let (standing, place) = self.index(snapshot, now).standing(home, snapshot, (head, &mut args), self.patience);
             (self.rules.verdict(standing), place)
         });

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame};
 
-use super::future::Claim;
+use super::claim::Claim;
 use crate::conn::Messages;
 use crate::error::TransportError;
 
@@ -37,6 +37,7 @@ impl H2Body {
         Self { stream: Some(stream), claim: Some(claim), held: 0, messages: Messages::default() }
     }
 
+    #[inline]
     fn finish(&mut self) {
         self.stream = None;
         self.claim = None;
@@ -49,12 +50,14 @@ impl H2Body {
     }
 
     /// Ends the stream with an error.
+    #[cold]
     fn fail(&mut self, error: &h2::Error) -> TransportError {
         let error = self.claim.as_ref().map(|claim| claim.explain_after_headers(error));
         self.finish();
         error.unwrap_or_else(|| TransportError::new(crate::TransportErrorKind::Lost, "stream is over"))
     }
 
+    #[inline]
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
         let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         match ready!(stream.poll_trailers(cx)) {
@@ -66,6 +69,7 @@ impl H2Body {
         }
     }
 
+    #[inline]
     fn handed_out(&mut self, data: &[u8]) {
         let messages = self.messages.feed(data);
         self.claim.iter().for_each(|claim| claim.received(messages));
@@ -99,6 +103,7 @@ impl Body for H2Body {
     type Data = Bytes;
     type Error = TransportError;
 
+    #[inline]
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
         let me = self.get_mut();
         let Some(stream) = &mut me.stream else { return Poll::Ready(None) };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::task::Context;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request, Uri};
 use http_body::Body;
 
 use super::future::ResponseFuture;
+use super::send::Payload;
 use crate::BoxError;
 use crate::conn::{Link, Pool};
 use crate::socket_info::SocketRef;
@@ -40,15 +41,16 @@ impl H2Transport {
         ResponseFuture::later(request, self.pool.try_acquire(&self.oldest), &self.pool)
     }
 
-    /// [`send`](Self::send) and the first poll of its future in one, for who polls it next anyway: a request that finds a stream is handed
-    /// to HTTP/2 from where it stands, and not kept in between. The task of `cx` is woken when the response is there only once the
-    /// future has been polled.
-    pub fn start<B>(&self, cx: &mut Context<'_>, head: Request<()>, body: B) -> ResponseFuture<B>
+    /// Sends a gRPC request at once if a stream is free, for who polls the future next anyway: what there is of the request goes to HTTP/2 from
+    /// where it stands, and is not kept in between. The headers are taken. As with [`send`](Self::send), the URI needs only a path. The task
+    /// of `cx` is woken when the response is there only once the future has been polled.
+    #[inline]
+    pub fn start<B>(&self, cx: &mut Context<'_>, uri: &Uri, headers: &mut HeaderMap, body: Payload<B>) -> ResponseFuture<B>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        ResponseFuture::now(cx, head, body, self.pool.try_acquire(&self.oldest), &self.pool)
+        ResponseFuture::now(cx, uri, headers, body, self.pool.try_acquire(&self.oldest), &self.pool)
     }
 
     /// Streams in progress, over all connections that take new calls.

@@ -1,9 +1,13 @@
 //! Calls of all kinds, their flow control and their failures.
 
+use std::future::poll_fn;
+
 use bytes::Bytes;
 use h2::server::Builder;
+use http::{HeaderMap, HeaderValue, Uri};
+use http_body::Body;
 use http_body_util::{BodyExt, Empty};
-use lb_transport::{TransportConfig, TransportErrorKind};
+use lb_transport::{Payload, TransportConfig, TransportErrorKind};
 
 use crate::support::*;
 
@@ -73,6 +77,44 @@ async fn requests_carry_origin_and_user_agent() {
     request.headers_mut().insert("user-agent", "mine/1".parse().unwrap());
     connection.transport.send(request).await.unwrap();
     assert!(seen.recv().await.unwrap().1["user-agent"].to_str().unwrap().starts_with("mine/1 evenkeel/"));
+}
+
+#[tokio::test]
+async fn a_started_call_is_sent_with_its_headers_and_read_where_it_stands_though_it_has_to_wait() {
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let address = serve(Builder::new().max_concurrent_streams(1).clone(), move |request, respond| {
+        let _ = sender.send((request.uri().clone(), request.headers().clone()));
+        echo(request, respond)
+    })
+    .await;
+    let connection = connect(address).await;
+    let started = async |payload| {
+        let (uri, mut payload, mut started, mut head) = (Uri::from_static("/test.Echo/Call"), Some(payload), None, None);
+        let mut headers = HeaderMap::from_iter([(http::header::TE, HeaderValue::from_static("trailers"))]);
+        let answered = poll_fn(|cx| {
+            if let Some(payload) = payload.take() {
+                started = Some(connection.transport.start(cx, &uri, &mut headers, payload));
+            }
+            started.as_mut().unwrap().poll_head(cx, &mut head)
+        });
+        answered.await.unwrap();
+        let mut started = started.unwrap();
+        assert_eq!((headers.len(), head.unwrap().status), (0, http::StatusCode::OK));
+        let reply = started.body_mut().unwrap().collect().await.unwrap();
+        assert_eq!(reply.trailers().unwrap()["grpc-status"], "0");
+        assert!(started.body().unwrap().is_end_stream() && started.take_body().is_some() && started.take_body().is_none());
+        reply.to_bytes()
+    };
+    let (whole, body) = (Payload::Whole("whole".into()), Payload::Body(Pieces::one("body")));
+    let both = within(futures_util::future::join(started(whole), started(body))).await;
+    assert_eq!(both, (Bytes::from("whole"), Bytes::from("body")));
+    for _ in 0..2 {
+        let (uri, headers) = seen.recv().await.unwrap();
+        assert_eq!(uri, "http://orders.test/test.Echo/Call");
+        assert_eq!(headers["te"], "trailers");
+        let agents: Vec<_> = headers.get_all("user-agent").iter().map(|agent| agent.to_str().unwrap()).collect();
+        assert!(matches!(agents[..], [agent] if agent.starts_with("evenkeel/") && !agent.contains(' ')), "{agents:?}");
+    }
 }
 
 #[tokio::test]

@@ -43,8 +43,7 @@ fn stream(sizes: &[usize]) -> Content {
 
 fn allowed(sizes: &[usize], allowance: &Allowance, limited: bool) -> Content {
     let mut beginning = Beginning::new(source(sizes));
-    beginning.poll(&mut Context::from_waker(Waker::noop())).unwrap();
-    beginning.take_content(allowance, limited)
+    beginning.content(&mut Context::from_waker(Waker::noop()), allowance, limited).unwrap()
 }
 
 #[test]
@@ -87,7 +86,8 @@ fn a_message_over_the_size_limit_fails_the_request() {
     let body = Body::new(http_body_util::Full::new(message).map_err(|never| match never {}));
     let mut beginning = Beginning::new(body);
     beginning.limit(8);
-    let status = beginning.poll(&mut Context::from_waker(Waker::noop())).unwrap_err();
+    let mut cx = Context::from_waker(Waker::noop());
+    let status = beginning.content(&mut cx, &Allowance::new(LIMIT, 16 * LIMIT), true).unwrap_err();
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
 }
 
